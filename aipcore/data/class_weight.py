@@ -147,13 +147,15 @@ def _counts(dataset: Dataset, name: str, origin: str) -> npt.NDArray[np.int64]:
 
 def _pieces(dataset: Dataset, name: str) -> Iterator[tuple[int, Array]]:
     """Yield the targets block by block, each sample on its first visit, with the index of the first sample."""
-    starts = range(0, len(dataset), PIECE)
+    own = getattr(dataset, "batch_size", None) or 1
+    size = max(1, PIECE // own) * own
+    starts = range(0, len(dataset), size)
     known = dataset.known()
     if known is dataset and isinstance(column := known.targets.columns[name], np.ndarray):
         for start in starts:
-            yield start, column[start : start + PIECE]
+            yield start, column[start : start + size]
         return
-    pieces = (np.arange(start, min(start + PIECE, len(dataset))) for start in starts)
+    pieces = (np.arange(start, min(start + size, len(dataset))) for start in starts)
     visits = (Visits(indices=indices, epochs=np.zeros_like(indices)) for indices in pieces)
     with closing(dataset.batches(visits)) as batches:
         for start, each in zip(starts, batches, strict=True):

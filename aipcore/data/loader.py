@@ -179,7 +179,17 @@ class DataLoader:
     def _visits(self, epoch: int, span: _Span) -> Visits:
         start = self.batching.start(epoch, span.first)
         visits = self.order.visits(start, start + span.steps * span.batch_size)
-        if self.share is None or not self.dataset.separable:
+        if self.share is None:
+            return visits
+        if isinstance(self.order, SequentialOrder) and self.order.processes > 1:
+            # All samples are this process's own.
+            if not self.dataset.separable or len(self.share(span.batch_size)) * self.order.processes != span.batch_size:
+                raise DataError(
+                    f"The samples of a sharded stream cannot be divided equally: a batch has {span.batch_size}. Give a "
+                    "multiple of the number of all devices as --train.batch_size, and samples of one shape."
+                )
+            return visits
+        if not self.dataset.separable:
             return visits
         wanted = _in_each(self.share(span.batch_size), span.steps, span.batch_size)
         return Visits(indices=visits.indices[wanted], epochs=visits.epochs[wanted])

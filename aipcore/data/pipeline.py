@@ -72,6 +72,7 @@ class Pipeline:
         streamed: True if an iterable without a length is a stream. It is one too if `preload` is "off", or if its
             samples exceed `preload_bytes` with "auto".
         window: the number of samples of a stream that are put into a random order together; 0: none.
+        process: the index of this process and the number of processes that train together, for a sharded `Stream`.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Pipeline:
         again: Callable[[], Any] | None = None,
         streamed: bool = False,
         window: int = 0,
+        process: tuple[int, int] = (0, 1),
     ) -> None:
         self.mode = mode
         self.origin = origin
@@ -101,7 +103,9 @@ class Pipeline:
         self._window = window
         again = again if again is not None or isinstance(source, Iterator) else lambda: source
         streamed = streamed or (preload == "off" and again is not None)
-        self._source = as_source(source, origin, again, streamed=streamed)
+        # Only training shares the samples of a sharded stream.
+        self._process = process if isinstance(source, Stream) and source.sharded and mode is Mode.TRAINING else (0, 1)
+        self._source = as_source(source, origin, again, streamed=streamed, process=self._process)
         self._again, self._limit = again, limit
         if self._source is not None:
             self._source = self._limited(self._source)
@@ -190,7 +194,7 @@ class Pipeline:
         """
         dataset = self.dataset()
         if isinstance(dataset, StreamDataset):
-            batch_size = _own_batch_size(dataset, batch_size, samples)
+            batch_size = _own_batch_size(dataset, batch_size, samples, drop_remainder=drop_remainder)
         samples = samples or len(dataset)
         dropped = samples % batch_size if drop_remainder else 0
         if dropped == samples:
@@ -204,9 +208,8 @@ class Pipeline:
         if bucket_window:
             buckets = Buckets(lengths=dataset.lengths(), batch_size=batch_size, window=bucket_window)
         if isinstance(dataset, StreamDataset):
-            if shuffle:
-                dataset.shuffle()
-            return DataLoader(dataset, SequentialOrder(), batching)
+            dataset.begin(samples, batch_size, shuffle=shuffle)
+            return DataLoader(dataset, SequentialOrder(self._process[1]), batching)
         order = SampleOrder(len(dataset), seed=self._seed, shuffle=shuffle, buckets=buckets)
         return DataLoader(dataset, order, batching)
 
@@ -256,11 +259,12 @@ class Pipeline:
         memory = isinstance(given, MemoryDataset) or is_arrays(given) or not (processors.processes or is_indexed(given))
         if self._again is not None and self._preload == "auto" and is_unsized(given):
             given = within(given, self._preload_bytes)
+        skipped = self._skipped if self._skip else None
         try:
             source = (
-                as_dataset(given, self.origin, self._convert, weighted=processors.weighted)
+                as_dataset(given, self.origin, self._convert, weighted=processors.weighted, skipped=skipped)
                 if memory
-                else as_samples(given, self.origin, self._convert)
+                else as_samples(given, self.origin, self._convert, skipped)
             )
         except TooLargeError:
             assert self._again is not None
@@ -269,7 +273,6 @@ class Pipeline:
             self._fingerprint = fingerprint(source)
         if isinstance(source, MemoryDataset) and not processors.processes:
             return self._finished(source)
-        skipped = self._skipped if self._skip else None
         cached = None
         if self._preload != "off" and (
             processors.generating or processors.deterministic or isinstance(source, IndexedSamples)
@@ -302,7 +305,8 @@ class Pipeline:
             workers=self.workers,
             skipped=self._skipped if self._skip else None,
             window=self._window,
-            recut=self.mode is not Mode.TRAINING,
+            mode=self.mode,
+            process=self._process,
         )
         if self._wants_fingerprint:
             self._fingerprint = fingerprint(SampleList(dataset.raw)) | {"size": dataset.length}
@@ -345,11 +349,11 @@ class Pipeline:
         return inputs, targets, {}
 
 
-def _own_batch_size(dataset: StreamDataset, wanted: int, samples: int | None) -> int:
+def _own_batch_size(dataset: StreamDataset, wanted: int, samples: int | None, *, drop_remainder: bool) -> int:
     """Return the size of the batches of a stream: its own, if it has batches.
 
     Raises:
-        DataError: another size is wanted, or an epoch would divide a batch.
+        DataError: another size is wanted, an epoch would divide a batch, or smaller batches are to be dropped.
     """
     size, origin = dataset.batch_size, dataset.origin
     if size is None or not dataset.nominal:
@@ -358,6 +362,11 @@ def _own_batch_size(dataset: StreamDataset, wanted: int, samples: int | None) ->
         raise DataError(
             f"{origin} yields batches of {size}, but train.batch_size is {wanted}. Leave the option out to use these "
             "batches, or return samples, e.g. with unbatch()."
+        )
+    if drop_remainder:
+        raise DataError(
+            f"{origin} yields batches, so --train.batch_drop_remainder cannot be used. Leave the option out, and drop "
+            "smaller batches in the data, e.g. with batch(n, drop_remainder=True)."
         )
     if samples is not None and samples % size:
         raise DataError(

@@ -92,11 +92,19 @@ class SampleOrder:
 
 
 class SequentialOrder:
-    """The order of a stream: sample indices count on without end."""
+    """The order of a stream: sample indices count on without end.
+
+    Args:
+        processes: the number of processes if each reads samples of its own; these are counted in each process. The
+            positions must be multiples of it.
+    """
+
+    def __init__(self, processes: int = 1) -> None:
+        self.processes = processes
 
     def visits(self, start: int, stop: int) -> Visits:
         """Return the samples at the positions `start <= p < stop`, each visited for the first time."""
-        indices = np.arange(start, stop)
+        indices = np.arange(start // self.processes, stop // self.processes)
         return Visits(indices=indices, epochs=np.zeros_like(indices))
 
 

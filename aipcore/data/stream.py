@@ -25,11 +25,14 @@ class Stream:
             and a `DataLoader` of PyTorch are known to be batched or not, and other iterables have samples.
         length: the number of elements of a pass. Without it, `len(source)` is used, or the elements are counted once
             if an epoch is a pass.
+        sharded: True if the source is a function of the index of this process and the number of processes, and returns
+            an iterable over the samples of this process. Otherwise each process reads all elements.
     """
 
-    source: Iterable[Any] | Callable[[], Iterable[Any]]
+    source: Iterable[Any] | Callable[..., Iterable[Any]]
     batched: bool | None = attrs.field(default=None, kw_only=True)
     length: int | None = attrs.field(default=None, kw_only=True)
+    sharded: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def made(self) -> bool:
@@ -41,12 +44,22 @@ class Stream:
             raise DataError(
                 f"Stream was given {type(self.source).__name__}. Pass an iterable, or a function that returns one."
             )
+        if self.sharded and not self.made:
+            raise DataError(
+                f"Stream was given {type(self.source).__name__} and sharded=True. Give a function, e.g. "
+                "Stream(lambda index, count: read(files[index::count]), sharded=True)."
+            )
         if self.length is not None and self.length < 1:
             raise DataError(f"Stream was given the length {self.length}. Pass the number of elements, at least 1.")
 
 
 class Elements(ABC):
     """An endless iteration over the elements of a source, pass after pass."""
+
+    @property
+    @abstractmethod
+    def pass_index(self) -> int:
+        """The zero-based pass of the last element."""
 
     @abstractmethod
     def __next__(self) -> Any:
@@ -76,8 +89,9 @@ class Source(ABC):
         origin: the name of the data in errors.
         kind: the kind of the source in words, e.g. "a tf.data.Dataset".
         batched: True if each element is a batch.
-        stacked: True if each element holds several samples, which do not form a batch.
-        length: the number of elements of a pass; None: unknown.
+        stacked: the number of samples that are stacked into each element but form no batch; 0: each element is one.
+        length: the number of elements of a pass, of samples if they are stacked; None: unknown.
+        declared: True if the length is the author's, and may be wrong.
         endless: True if a pass never ends.
         exact: True if a state always restores the same elements, False if that must be tried.
     """
@@ -85,8 +99,9 @@ class Source(ABC):
     origin: str
     kind: str
     batched: bool = False
-    stacked: bool = False
+    stacked: int = 0
     length: int | None = None
+    declared: bool = False
     endless: bool = False
     exact: bool = False
 
@@ -97,6 +112,14 @@ class Source(ABC):
     @abstractmethod
     def one_pass(self) -> Iterator[Any]:
         """Return an iterator over the elements of one pass."""
+
+    def single(self) -> Source:
+        """Return the source whose elements are single samples, if they are only stacked."""
+        return self
+
+    def state_bytes(self) -> int:
+        """Return the size of the state after the first elements, which `one_pass` has returned; 0: small."""
+        return 0
 
     def shuffle(self, seed: int) -> bool:
         """Read the elements of each pass in a new random order, derived from the seed; False if that is impossible."""

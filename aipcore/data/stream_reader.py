@@ -1,24 +1,23 @@
-"""Reading a stream: consecutive samples from a position on, and the positions to which a reader can return."""
+"""Reading a stream: consecutive samples from a position on."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 import numpy as np
 
-from aipcore.data.adapters.elements import Convert, as_rows, as_sample, same
-from aipcore.data.dataset import MemoryDataset
+from aipcore.data.adapters.elements import Convert, as_rows, as_sample, batch_size, no_samples
+from aipcore.data.dataset import Fields, MemoryDataset
 from aipcore.data.processing import Processors, SampleError, SkippedSamples
 from aipcore.data.sample import Sample
-from aipcore.data.stream import Source
-from aipcore.errors import DataError, sentence
+from aipcore.data.stream import Elements, Source
+from aipcore.data.stream_positions import STATE_BYTES, Position, Positions, in_mebibytes, state_bytes
+from aipcore.errors import DataError
 from aipcore.params.names import count
 
 STATE_SHARE = 0.02
@@ -27,74 +26,138 @@ STATE_SHARE = 0.02
 STATE_SECONDS = 0.1
 """The least time between two states."""
 
-MOST_STATES = 64
-"""The most states kept. They reach back to the last batch that was trained on."""
-
-TRIED = 8
-"""Elements that a restored iteration must repeat before its states are trusted."""
-
 NOTICE_SECONDS = 10.0
 """Time after which reading for a count is announced."""
 
 logger = logging.getLogger(__name__)
 
-Rows = MemoryDataset | list[Sample]
-"""The samples of one element."""
+Rows = MemoryDataset | list[Sample | None]
+"""The samples of one element; None for one that is skipped."""
+
+
+@attrs.frozen(kw_only=True)
+class Cut:
+    """The division of a stream into passes and groups.
+
+    Attributes:
+        length: the number of elements of a pass; None: unknown.
+        whole: True if each pass must have this number, since an epoch is a pass.
+        training: True if epochs may be independent of passes.
+        window: the number of elements that are put into a random order together; at most 1: none.
+        seed: the seed of this order.
+    """
+
+    length: int | None
+    whole: bool
+    training: bool
+    window: int
+    seed: int
+
+    def group(self, element: int) -> int:
+        """Return the size of the group that begins with an element. A group ends with its pass."""
+        window = max(1, self.window)
+        return min(window, self.length - element % self.length) if self.length else window
+
+    def order(self, element: int, size: int) -> list[int]:
+        """Return the order of the group that begins with an element."""
+        if size == 1:
+            return [0]
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, element]))
+        order: list[int] = generator.permutation(size).tolist()
+        return order
+
+    def check(self, element: int, pass_index: int, origin: str) -> None:
+        """Check that an element belongs to a pass.
+
+        Raises:
+            DataError: a pass has fewer or more elements than the first one, or than was declared.
+        """
+        if not self.whole or not self.length or element // self.length == pass_index:
+            return
+        if element // self.length > pass_index:
+            found = f"more than {count(self.length, 'element')}"
+        else:
+            found = f"{count(element - (pass_index - 1) * self.length, 'element')} instead of {self.length:,}"
+        number = min(pass_index, element // self.length) + 1
+        ways = ["Return the same elements in each pass", "correct the length of a Stream"]
+        if self.training:
+            ways.append("set --trainer.samples_per_epoch, so that an epoch is not a pass")
+        raise DataError(
+            f"Pass {number} of {origin} has {found}. {', '.join(ways[:-1])}{',' * (len(ways) > 2)} or {ways[-1]}."
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Position:
-    """A position between two elements of a source.
+class Conversion:
+    """The conversion of elements to samples, up to the last generating processor.
 
     Attributes:
-        sample: the index of the next sample.
-        element: the number of elements before.
-        state: the state of the source, or None at the beginning.
+        source: the source of the elements.
+        processors: all processors.
+        convert: the author's conversion of an element, or None.
+        skipped: counts the samples that cannot be used; None: an unusable sample is an error.
+        targets: True to keep the targets.
     """
 
-    sample: int
-    element: int
-    state: Any
+    source: Source
+    processors: Processors
+    convert: Convert | None
+    skipped: SkippedSamples | None
+    targets: bool = True
 
+    def __call__(self, element: Any, number: int, *, counted: bool = True) -> Rows:
+        """Return the samples of an element.
 
-class Positions:
-    """The positions of a source to which reading can return, in order.
+        Args:
+            element: the element.
+            number: the number of elements before it, for errors.
+            counted: False to leave skipped samples out of the count, because the element is read again.
+        """
+        try:
+            rows = self._rows(element, number)
+        except SampleError as error:
+            self._skip(error, counted)
+            return [] if self.processors.generating else [None]
+        if not self.processors.generating:
+            return rows
+        made: list[Sample | None] = []
+        for each in samples_of([rows]):
+            try:
+                made += [] if each is None else self.processors.expand(each, number)
+            except SampleError as error:
+                self._skip(error, counted)
+        return made
 
-    Args:
-        first: the beginning.
-    """
+    def size(self, element: Any, number: int) -> int:
+        """Return the number of samples of an element, without making them if possible."""
+        if self.processors.generating:
+            return len(self(element, number, counted=False))
+        return batch_size(element, self.source.origin) if self.source.batched or self.source.stacked else 1
 
-    def __init__(self, first: Position) -> None:
-        self._first = first
-        self._later: deque[Position] = deque(maxlen=MOST_STATES)
-        # A reader in the background adds positions while a checkpoint looks one up.
-        self._lock = threading.Lock()
+    def _rows(self, element: Any, number: int) -> Rows:
+        origin = self.source.origin
+        if self.source.batched or self.source.stacked:
+            rows = as_rows(element, origin, weighted=self.processors.weighted)
+            return rows if self.targets else attrs.evolve(rows, targets=Fields())
+        sample = as_sample(element, number, origin, self.convert)
+        return [sample if self.targets else attrs.evolve(sample, targets=None)]
 
-    def add(self, position: Position) -> None:
-        """Add a position. It replaces all positions that do not lie before it."""
-        with self._lock:
-            while self._later and self._later[-1].sample >= position.sample:
-                self._later.pop()
-            self._later.append(position)
-
-    def before(self, sample: int) -> Position:
-        """Return the last position that does not lie after a sample."""
-        with self._lock:
-            return next((each for each in reversed(self._later) if each.sample <= sample), self._first)
+    def _skip(self, error: SampleError, counted: bool) -> None:
+        if self.skipped is None:
+            raise error
+        if counted:
+            self.skipped.add([str(error)])
 
 
 class Reader:
     """Consecutive samples of a source.
 
     Args:
-        source: the source.
-        rows: returns the samples of an element; the second argument is the number of elements before it.
+        conversion: returns the samples of an element.
         start: the position to begin at.
         positions: receives the positions that can be returned to; None: none are saved.
+        cut: the division into passes and groups.
         batch_size: if given, each element counts as this many samples, and elements are never divided.
-        window: the number of elements that are put into a random order together; at most 1: none.
-        length: the number of elements of a pass, in which such a group ends; None: unknown.
-        seed: the seed of this order.
 
     Attributes:
         sample: the index of the next sample.
@@ -102,25 +165,22 @@ class Reader:
 
     def __init__(
         self,
-        source: Source,
-        rows: Callable[[Any, int], Rows],
+        conversion: Conversion,
         start: Position,
         positions: Positions | None,
-        *,
+        cut: Cut,
         batch_size: int | None = None,
-        window: int = 0,
-        length: int | None = None,
-        seed: int = 0,
     ) -> None:
-        self._source, self._rows_of, self._positions = source, rows, positions
-        self._batch_size, self._window, self._length, self._seed = batch_size, max(1, window), length, seed
-        self._elements = source.elements()
+        self._conversion, self._positions, self._cut, self._batch_size = conversion, positions, cut, batch_size
+        self._origin = conversion.source.origin
+        self._elements: Elements = conversion.source.elements()
         if start.state is not None:
             self._elements.restore(start.state)
         self.sample = start.sample
         self._element = start.element
-        self._ahead: deque[Any] = deque()
+        self._ahead: deque[tuple[int, Any]] = deque()
         self._rest: Rows = []
+        self._full_pass: int | None = None
         self._due = time.monotonic() + STATE_SECONDS
 
     def take(self, samples: int) -> list[Rows]:
@@ -133,52 +193,101 @@ class Reader:
         end = self.sample + samples
         while self.sample < end:
             if self._batch_size is not None:
-                rows = self._next_rows()
+                number, element = self._next()
+                rows = self._conversion(element, number)
                 if len(rows) > self._batch_size:
                     raise DataError(
-                        f"Batch {self._element - 1} of {self._source.origin} has {count(len(rows), 'sample')}, but the "
+                        f"Batch {number} of {self._origin} has {count(len(rows), 'sample')}, but the "
                         f"first ones have {self._batch_size}. Return samples instead of batches, e.g. with unbatch()."
                     )
                 self.sample += self._batch_size
                 found.append(rows)
                 continue
             if not len(self._rest):
-                self._rest = self._next_rows()
-            part, self._rest = divided(self._rest, end - self.sample)
-            self.sample += len(part)
-            found.append(part)
+                number, element = self._next()
+                self._rest = self._conversion(element, number)
+                self._check_progress(len(self._rest))
+            found.append(self._part(end))
         return found
 
     def skip_to(self, sample: int) -> None:
-        """Read up to the sample of an index, and drop the samples before it."""
+        """Read up to the sample of an index, and drop the samples before it, as far as possible before they are made.
+
+        Raises:
+            DataError: an element cannot be read.
+        """
         while self.sample < sample:
-            # Element by element, so that the dropped samples are never in memory together.
-            self.take(self._batch_size or min(sample - self.sample, len(self._rest) or 1))
+            if self._batch_size is not None:
+                self._next()
+                self.sample += self._batch_size
+                continue
+            if not len(self._rest):
+                number, element = self._next()
+                size = self._conversion.size(element, number)
+                self._check_progress(size)
+                if self.sample + size <= sample:
+                    self.sample += size
+                    continue
+                self._rest = self._conversion(element, number, counted=False)
+            self._part(sample)
+
+    def check_end(self) -> None:
+        """Check that the first pass, which was read up to its given length, has no further element.
+
+        Raises:
+            DataError: it has.
+        """
+        self._read(self._element)
 
     def close(self) -> None:
         """Release what the iteration holds."""
         self._elements.close()
 
-    def _next_rows(self) -> Rows:
+    def _part(self, end: int) -> Rows:
+        part, self._rest = divided(self._rest, end - self.sample)
+        self.sample += len(part)
+        return part
+
+    def _next(self) -> tuple[int, Any]:
+        """Return the next element, and the number of elements before it in the source."""
         if not self._ahead:
             self._save()
-            # A group ends with its pass.
-            size = min(self._window, self._length - self._element % self._length) if self._length else self._window
-            read = [next(self._elements) for _ in range(size)]
-            if self._window > 1:
-                generator = np.random.Generator(np.random.Philox(key=[self._seed, self._element]))
-                read = [read[n] for n in generator.permutation(len(read))]
-            self._ahead.extend(read)
-        rows = self._rows_of(self._ahead.popleft(), self._element)
+            first = self._element
+            read = [(number, self._read(number)) for number in range(first, first + self._cut.group(first))]
+            self._ahead.extend(read[n] for n in self._cut.order(first, len(read)))
         self._element += 1
-        return rows
+        return self._ahead.popleft()
+
+    def _read(self, number: int) -> Any:
+        element = next(self._elements)
+        self._cut.check(number, self._elements.pass_index, self._origin)
+        return element
+
+    def _check_progress(self, samples: int) -> None:
+        """Reject a source of which a whole pass has no samples, instead of reading on forever."""
+        current = self._elements.pass_index
+        if samples or self._full_pass is None:
+            self._full_pass = current
+        elif current > self._full_pass + 1:
+            raise no_samples(self._origin, f"in pass {current}")
 
     def _save(self) -> None:
         begun = time.monotonic()
         if self._positions is None or begun < self._due:
             return
         state = self._elements.state()
-        self._positions.add(Position(sample=self.sample, element=self._element, state=state))
+        size = state_bytes(state)
+        if size > STATE_BYTES:
+            logger.warning(
+                "The state of %s has grown to %s and is no longer saved. A resumed run reads again from sample %s on.",
+                self._origin,
+                in_mebibytes(size),
+                f"{self._positions.before(self.sample).sample:,}",
+            )
+            self._positions = None
+            return
+        if state is not None:
+            self._positions.add(Position(sample=self.sample, element=self._element, state=state, nbytes=size))
         ended = time.monotonic()
         self._due = ended + max(STATE_SECONDS, (ended - begun) / STATE_SHARE)
 
@@ -192,104 +301,58 @@ def divided(rows: Rows, count: int) -> tuple[Rows, Rows]:
     return rows.sliced(slice(count)), rows.sliced(slice(count, None))
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Conversion:
-    """The conversion of elements to samples, up to the last generating processor.
+def first_elements(conversion: Conversion, samples: int) -> tuple[list[Rows], Any]:
+    """Return the samples of the first elements of a pass, at least two elements and `samples` samples if possible.
 
-    Attributes:
-        source: the source of the elements.
-        processors: all processors.
-        convert: the author's conversion of an element, or None.
-        skipped: counts the samples that cannot be used; None: an unusable sample is an error.
+    Returns:
+        the samples of each element; and the first element.
+
+    Raises:
+        DataError: the pass has no sample, or an element cannot be read.
     """
-
-    source: Source
-    processors: Processors
-    convert: Convert | None
-    skipped: SkippedSamples | None
-
-    def __call__(self, element: Any, number: int) -> Rows:
-        """Return the samples of an element."""
-        origin = self.source.origin
-        if self.source.batched or self.source.stacked:
-            rows = as_rows(element, origin)
-            if not self.processors.generating:
-                return rows
-            samples = list(samples_of([rows]))
-        else:
-            samples = [as_sample(element, number, origin, self.convert)]
-        if not self.processors.generating:
-            return samples
-        made: list[Sample] = []
-        for each in samples:
-            try:
-                made += self.processors.expand(each, number)
-            except SampleError as error:
-                if self.skipped is None:
-                    raise
-                self.skipped.add([str(error)])
-        return made
+    raw: list[Rows] = []
+    first: Any = None
+    for number, element in enumerate(conversion.source.one_pass()):
+        first = first if number else element
+        # Skipped samples are counted when an epoch reaches them.
+        raw.append(conversion(element, number, counted=False))
+        if number and sum(map(len, raw)) >= samples:
+            break
+    if not sum(map(len, raw)):
+        raise no_samples(conversion.source.origin)
+    return raw, first
 
 
-def repeats(source: Source) -> bool:
-    """Return True if an iteration restored from a state repeats the following elements."""
-    with closing(source.elements()) as elements:
-        for _ in range(3):
-            next(elements)
-        state = elements.state()
-        following = [next(elements) for _ in range(TRIED)]
-    try:
-        with closing(source.elements()) as elements:
-            elements.restore(state)
-            return all(same(each, next(elements)) for each in following)
-    except Exception as error:
-        logger.warning("The state of %s cannot be restored: %s.", source.origin, sentence(error))
-        return False
-
-
-def as_arrays(state: Any) -> Any:
-    """Return a state with arrays in place of bytes."""
-    if isinstance(state, dict):
-        return {name: as_arrays(value) for name, value in state.items()}
-    return np.frombuffer(state, np.uint8) if isinstance(state, bytes) else state
-
-
-def as_bytes(state: Any) -> Any:
-    """Return a state with bytes in place of arrays."""
-    if isinstance(state, dict):
-        return {name: as_bytes(value) for name, value in state.items()}
-    return state.tobytes() if isinstance(state, np.ndarray) else state
-
-
-def samples_of(parts: Iterable[Rows]) -> Iterator[Sample]:
+def samples_of(parts: Iterable[Rows]) -> Iterator[Sample | None]:
     """Yield the samples of several elements."""
     for rows in parts:
         for number in range(len(rows)):
             yield rows[number]
 
 
-def counted(source: Source, samples_in: Callable[[Any, int], int]) -> int:
-    """Return the number of samples of a pass by reading it.
+def counted(conversion: Conversion, hint: str) -> tuple[int, int]:
+    """Return the number of samples and of elements of a pass by reading it.
 
     Args:
-        source: the source.
-        samples_in: returns the number of samples of an element; the second argument is the number of elements before.
+        conversion: counts the samples of an element.
+        hint: the option that makes counting unnecessary.
 
     Raises:
         DataError: the source has no end.
     """
+    source = conversion.source
     if source.endless:
-        raise DataError(
-            f"{source.origin} has no end. Set the number of samples of an epoch with --trainer.samples_per_epoch."
-        )
-    total, notice = 0, time.monotonic() + NOTICE_SECONDS
-    for number, element in enumerate(source.one_pass()):
-        total += samples_in(element, number)
+        raise DataError(f"{source.origin} has no end. Set the number of samples with {hint}.")
+    samples, elements, notice = 0, 0, time.monotonic() + NOTICE_SECONDS
+    for element in source.one_pass():
+        samples += conversion.size(element, elements)
+        elements += 1
         if time.monotonic() > notice:
             logger.warning(
-                "Counting the samples of %s: %s so far. --trainer.samples_per_epoch makes this unnecessary.",
+                "Counting the samples of %s: %s so far. %s makes this unnecessary.",
                 source.origin,
-                f"{total:,}",
+                f"{samples:,}",
+                hint,
             )
             notice = time.monotonic() + NOTICE_SECONDS
-    return total
+    return samples, elements

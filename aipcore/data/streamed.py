@@ -6,34 +6,35 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from itertools import islice, repeat, tee
+from itertools import islice, tee
 from typing import Any
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.adapters.elements import Convert, batch_size, no_samples
+from aipcore.data.adapters.elements import Convert
 from aipcore.data.adapters.samples import stack
-from aipcore.data.batching import Layout, collect
+from aipcore.data.batching import Layout
 from aipcore.data.dataset import Batch, Dataset, MemoryDataset
 from aipcore.data.parallel import Choice, ParallelFunction, joined
-from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
-from aipcore.data.sample import SIDES, Sample, Specs
+from aipcore.data.processing import Processors, SkippedSamples
+from aipcore.data.processor import Mode
+from aipcore.data.sample import Sample, Specs
 from aipcore.data.sampler import Indices, Visits
 from aipcore.data.stream import Source
-from aipcore.data.stream_reader import (
-    Conversion,
-    Position,
-    Positions,
-    Reader,
-    Rows,
-    as_arrays,
-    as_bytes,
-    counted,
-    repeats,
-    samples_of,
+from aipcore.data.stream_batches import (
+    Stacking,
+    StreamProcessing,
+    check_parts,
+    in_slots,
+    no_length,
+    processed,
+    share_of,
+    unequal_parts,
+    with_ragged,
 )
+from aipcore.data.stream_positions import Position, Positions, as_arrays, resumption, same_content, saved_position
+from aipcore.data.stream_reader import Conversion, Cut, Reader, Rows, counted, first_elements, samples_of
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params.names import count
@@ -41,26 +42,8 @@ from aipcore.params.names import count
 PROBED = 32
 """Samples read to determine shapes and dtypes."""
 
-
-@attrs.frozen(kw_only=True, eq=False)
-class StreamProcessing:
-    """The processing of consecutive samples, here or in a worker process."""
-
-    processors: Processors
-    part: Part
-    layout: Layout
-    skips: bool
-
-    def __call__(self, samples: list[Sample | None], indices: Indices) -> Batch:
-        """Return the processed samples as a batch, in which missing samples are not kept."""
-
-        def make(number: int) -> Sample | None:
-            sample, index = samples[number], int(indices[number])
-            if sample is None:
-                return None
-            return self.processors.run(self.part, sample, index=index, visit=0, source_index=index)
-
-        return collect(self.layout, indices.tolist(), make, skips=self.skips)
+NOTED_SECONDS = 1.0
+"""Duration from which on reading up to a saved position is reported."""
 
 
 class StreamDataset(Dataset):
@@ -80,7 +63,10 @@ class StreamDataset(Dataset):
         workers: the worker pool, or None.
         skipped: counts the samples that cannot be used; None: an unusable sample is an error.
         window: the number of elements that are put into a random order together; at most 1: none.
-        recut: if True, a batch of the source may be divided among several batches, and samples are counted exactly.
+        mode: the purpose of the data. Outside training, a batch of the source may be divided among several batches, and
+            samples are counted exactly.
+        process: the index of this process and the number of processes, if each reads samples of its own. The indices
+            then count these.
 
     Attributes:
         batch_size: the number of samples in the batches of the source, or None if they are not used.
@@ -100,34 +86,50 @@ class StreamDataset(Dataset):
         workers: WorkerPool | None = None,
         skipped: SkippedSamples | None = None,
         window: int = 0,
-        recut: bool = False,
+        mode: Mode = Mode.TRAINING,
+        process: tuple[int, int] = (0, 1),
     ) -> None:
+        # The elements that are shuffled or converted are single samples.
+        source = source.single() if window > 1 or convert is not None else source
         self.source = source
         self.origin = processors.origin
         self.window = window
-        self._processors, self._skipped = processors, skipped
-        self._rows = Conversion(source=source, processors=processors, convert=convert, skipped=skipped)
-        self._recut = recut
+        self._index, self.processes = process
+        self._processors, self._skipped, self._mode = processors, skipped, mode
+        self._conversion = Conversion(
+            source=source, processors=processors, convert=convert, skipped=skipped, targets=mode is not Mode.PREDICTION
+        )
+        self._recut = mode is not Mode.TRAINING
+        self._whole = self._recut
+        self._unchecked = self._recut and source.declared
         self.shuffled = False
         self._reader: Reader | None = None
-        self._count: int | None = None
+        # Samples and elements of a pass, once they are counted.
+        self._count: tuple[int, int] | None = None
         self._notes: list[str] = []
+        self._restored = False
         part = [*processors.deterministic, *processors.random]
-        raw, state = self._probed()
+        with closing(source.elements()) as elements:
+            has_state = elements.state() is not None
+            again = None if has_state or source.exact or self._recut else next(elements)
+        raw, first = first_elements(self._conversion, PROBED)
         self._positions = Positions(Position(sample=0, element=0, state=None))
         self.batch_size: int | None = None
         if source.batched and not processors.generating:
             self.batch_size = max(map(len, raw))
         # Evaluation always begins at the beginning.
-        self.resumable = not recut and state is not None and (source.exact or repeats(source))
-        samples = list(samples_of(raw))[:PROBED]
-        made = [processors.run(part, each, index=n, visit=0, source_index=n) for n, each in enumerate(samples)]
-        self._first = finished(stack(made, processors.origin))
+        self.resumable, self._reason = resumption(source) if has_state and not self._recut else (False, "")
+        if again is not None and not same_content(first, again):
+            self._reason = ", not exactly: its elements differ each time they are read"
+        samples = [each for each in samples_of(raw) if each is not None][:PROBED]
+        made = processed(samples, processors, part, skips=skipped is not None)
+        self._first = with_ragged(finished(stack(made, processors.origin)), raw, part)
         bare = (self._first.inputs.bare, self._first.targets.bare, self._first.weights.bare)
         self.layout = Layout(self._first.specs(), bare, self._first.padding, processors.origin)
         self._process = StreamProcessing(
             processors=processors, part=part, layout=self.layout, skips=skipped is not None
         )
+        self._stacking = Stacking(layout=self.layout, skipped=skipped)
         self.raw = samples
         stacked = not part and all(isinstance(each, MemoryDataset) for each in raw)
         self._direct = stacked and (self.nominal or self.layout.stacked)
@@ -151,11 +153,14 @@ class StreamDataset(Dataset):
     @property
     def length(self) -> int | None:
         """The number of samples of a pass, if it is known without reading them."""
+        if self.processes > 1:
+            return None
+        counts = None if self._count is None else self._count[0]
         if self.source.length is None or self._processors.generating:
-            return self._count
+            return counts
         if not self.source.batched:
             return self.source.length
-        return self.source.length * (self.batch_size or 0) if self.nominal else self._count
+        return self.source.length * (self.batch_size or 0) if self.nominal else counts
 
     def length_of_a_pass(self, most: int) -> int:
         """Return the number of samples of a pass, at most `most`; they are read if it is unknown."""
@@ -163,14 +168,19 @@ class StreamDataset(Dataset):
             return min(most, self.length)
         total = 0
         for number, element in enumerate(self.source.one_pass()):
-            total += self._samples_in(element, number)
+            total += self._conversion.size(element, number)
             if total >= most:
                 return most
         return total
 
     def __len__(self) -> int:
+        if self.processes > 1:
+            raise no_length(self.origin, self.processes)
         if self.length is None:
-            self._count = counted(self.source, self._samples_in)
+            training = self._mode is Mode.TRAINING
+            hint = "--trainer.samples_per_epoch" if training else "--val.limit, or --lav.limit for a list of LAV"
+            samples, elements = counted(self._conversion, hint)
+            self._count = (elements * self.batch_size if self.nominal and self.batch_size else samples), elements
         assert self.length is not None
         return self.length
 
@@ -242,34 +252,55 @@ class StreamDataset(Dataset):
 
     def state(self, sample: int) -> dict[str, Any]:
         """Return what a resumed run needs to continue with the sample of an index: JSON values and arrays."""
-        found = self._positions.before(sample)
-        return {"sample": found.sample, "element": found.element, "state": as_arrays(found.state)}
+        found = self._positions.before(sample // self.processes)
+        self._positions.forget(found)
+        state = {"sample": found.sample, "element": found.element, "state": as_arrays(found.state)}
+        return state | self._identity()
+
+    def _identity(self) -> dict[str, Any]:
+        return {"kind": self.source.kind, "window": self.window}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Let reading begin at the position of a saved state.
 
         Raises:
-            ValueError, KeyError, TypeError: it is not a state.
+            DataError, ValueError, KeyError, TypeError: see `saved_position`.
         """
+        position = saved_position(state, self.origin, self._identity(), self._index, self.processes)
         self._close()
-        position = Position(sample=int(state["sample"]), element=int(state["element"]), state=as_bytes(state["state"]))
-        if position.sample:
+        self._restored = True
+        self._positions = Positions(Position(sample=0, element=0, state=None))
+        # A source without a state is read again.
+        if position.sample and self.resumable:
             self._positions.add(position)
-        else:
-            self._positions = Positions(position)
 
     def describe(self) -> str:
         """Return the kind of the source, its order, and the way a run is resumed."""
+        parts = f", part {self._index + 1} of {self.processes}" if self.processes > 1 else ""
         order = "in random order" if self.shuffled else "in its own order"
         if self.window > 1:
             order = f"shuffled in groups of {count(self.window, 'element')}"
         batches = f" and batches of {self.batch_size}" if self.nominal else ""
         resumed = "from its saved state" if self.resumable else "by reading again up to the position"
-        return f"{self.source.kind}, {order}{batches}; resumed {resumed}"
+        return f"{self.source.kind}{parts}, {order}{batches}; resumed {resumed}{self._reason}"
 
-    def shuffle(self) -> None:
-        """Read the elements of each pass in a new random order, if the source can."""
-        self.shuffled = self.source.shuffle(self._processors.seed)
+    def begin(self, samples: int, batch_size: int, *, shuffle: bool) -> None:
+        """Prepare for epochs.
+
+        Args:
+            samples: the samples of an epoch. If these are those of a pass, each pass must have as many.
+            batch_size: the samples of a batch.
+            shuffle: True to read the elements of each pass in a new random order, if the source can.
+
+        Raises:
+            DataError: the processes would have parts of different sizes.
+        """
+        if self.processes > 1:
+            check_parts(self.origin, samples, batch_size, self.processes)
+            if self.source.batched or self._skipped is not None or not self.uniform:
+                raise unequal_parts(self.origin)
+        self._whole = samples == self.length
+        self.shuffled = shuffle and self.source.shuffle(self._processors.seed)
 
     def notes(self) -> list[str]:
         """Return sentences about what was skipped to resume since the last call."""
@@ -285,99 +316,63 @@ class StreamDataset(Dataset):
         """Return the samples of consecutive indices as parts of elements."""
         if not len(indices):
             return []
-        first = int(indices[0])
+        first = int(indices.min())
         if self._reader is None or self._reader.sample > first:
+            if self._unchecked and self._reader is not None and not first and self._reader.sample == self.length:
+                self._unchecked = False
+                self._reader.check_end()
             self._close()
             start = self._positions.before(first)
+            cut = Cut(
+                length=self._elements(),
+                whole=self._whole,
+                training=not self._recut,
+                window=self.window,
+                seed=self._processors.seed,
+            )
             self._reader = Reader(
-                self.source,
-                self._rows,
+                self._conversion,
                 start,
                 self._positions if self.resumable else None,
-                batch_size=self.batch_size if self.nominal else None,
-                window=self.window,
-                length=self.source.length if self.source.length or self._processors.generating else self._count,
-                seed=self._processors.seed,
+                cut,
+                self.batch_size if self.nominal else None,
             )
             begun = time.monotonic()
             self._reader.skip_to(first)
-            if first > start.sample:
-                seconds = time.monotonic() - begun
+            seconds = time.monotonic() - begun
+            if first > start.sample and self._restored and (start.state is None or seconds >= NOTED_SECONDS):
                 self._notes.append(
                     f"Skipped {count(first - start.sample, 'sample')} of {self.origin} in {seconds:.1f} s."
                 )
+            self._restored = False
         self._reader.skip_to(first)
-        return self._reader.take(int(indices[-1]) + 1 - first)
+        return self._reader.take(int(indices.max()) + 1 - first)
+
+    def _elements(self) -> int | None:
+        """Return the number of elements of a pass, if it is known."""
+        if self.source.length is None:
+            return None if self._count is None else self._count[1]
+        return -(-self.source.length // max(1, self.source.stacked))
 
     def _tasks(self, requests: Iterable[Visits], size: int) -> Iterator[tuple[Any, ...]]:
         for visits in requests:
-            samples = self._in_slots(self._read(visits.indices))
-            if len(visits.indices) and len(samples) != len(visits.indices):
-                # This process's share.
-                samples = [samples[n] for n in (visits.indices - visits.indices[0]).tolist()]
+            samples = in_slots(self._read(visits.indices), self.batch_size if self.nominal else 0)
+            if (own := share_of(visits.indices)) is not None:
+                samples = [samples[n] for n in own.tolist()]
             parts = visits.cut(size) or [visits]
             for number, part in enumerate(parts):
                 first = number * size if number else 0
-                yield samples[first : first + len(part.indices)], part.indices
-
-    def _in_slots(self, parts: list[Rows]) -> list[Sample | None]:
-        """Return one entry for each index; None where a batch of the source has no sample."""
-        samples: list[Sample | None] = []
-        for rows in parts:
-            samples += samples_of([rows])
-            if self.nominal and self.batch_size is not None:
-                samples += [None] * (self.batch_size - len(rows))
-        return samples
+                # Random numbers differ between the processes.
+                indices = part.indices * self.processes + self._index
+                yield samples[first : first + len(part.indices)], indices
 
     def _stacked(self, parts: list[Rows], indices: Indices) -> Batch:
         """Return rows of stacked arrays as a batch."""
         if not parts:
-            return self._first.batch(np.arange(0))
+            return self._stacking.empty()
         size = self.batch_size if self.nominal else None
-        batch = joined([self._as_batch(rows, size) for rows in parts], [size or len(rows) for rows in parts])
-        if size is None and len(indices) < indices[-1] + 1 - indices[0]:
-            # This process's share.
-            sides = [{name: column[indices - indices[0]] for name, column in side.items()} for side in batch.sides]
+        batch = joined([self._stacking(rows, size) for rows in parts], [size or len(rows) for rows in parts])
+        if size is None and (own := share_of(indices)) is not None:
+            sides = [{name: column[own] for name, column in side.items()} for side in batch.sides]
             return Batch(inputs=sides[0], targets=sides[1], weights=sides[2])
         return batch
-
-    def _as_batch(self, rows: Rows, size: int | None) -> Batch:
-        inputs, targets, weights = map(self._columns, SIDES, self.layout.sides, repeat(rows))
-        kept = None if size is None or len(rows) == size else np.arange(size) < len(rows)
-        return Batch(inputs=inputs, targets=targets, weights=weights, kept=kept)
-
-    def _columns(self, part: str, layout: Any, rows: Rows) -> dict[str, Any]:
-        assert isinstance(rows, MemoryDataset)
-        given = getattr(rows, part).columns
-        columns: dict[str, Any] | None = layout.matching(given, len(rows))
-        if columns is None:
-            found = ", ".join(f"{name or 'one array'} {each.dtype}{each.shape[1:]}" for name, each in given.items())
-            wanted = ", ".join(
-                f"{name or 'one array'} {spec.dtype}{spec.shape}"
-                for name, spec in self.specs()[SIDES.index(part)].items()
-            )
-            raise SampleError(
-                f"A batch of {self.origin} has the {part} {found or 'none'}, but the first batches have "
-                f"{wanted or 'none'}. Make the batches alike, or declare axes that vary in sample_specs()."
-            )
-        return columns
-
-    def _samples_in(self, element: Any, number: int) -> int:
-        if self._processors.generating:
-            return len(self._rows(element, number))
-        if self.nominal:
-            return self.batch_size or 0
-        return batch_size(element, self.origin) if self.source.batched or self.source.stacked else 1
-
-    def _probed(self) -> tuple[list[Rows], Any]:
-        """Return the samples of the first elements, and the state at the beginning."""
-        with closing(self.source.elements()) as elements:
-            state = elements.state()
-        raw: list[Rows] = []
-        for number, element in enumerate(self.source.one_pass()):
-            raw.append(self._rows(element, number))
-            if number and sum(map(len, raw)) >= PROBED:
-                break
-        if not sum(map(len, raw)):
-            raise no_samples(self.origin)
-        return raw, state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from aipcore.data.adapters import is_stream
 from aipcore.data.adapters.arrays import as_sides, is_arrays
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.processor import Mode
@@ -27,12 +28,24 @@ def open_pipeline(
     *,
     mode: Mode,
     seed: int,
+    again: Callable[[], Any] | None = None,
     preload: Preload = "auto",
     limit: int | None = None,
 ) -> Iterator[Pipeline]:
-    """Process data as in training, without the targets if only inputs are needed. The context ends the workers."""
+    """Process data as in training, without the targets if only inputs are needed. The context ends the workers.
+
+    Args:
+        scenario: the scenario.
+        data: its data.
+        origin: the name of the data in errors.
+        mode: the purpose of the data.
+        seed: the seed of the model's run.
+        again: returns the data again; without it, an iterator is read once and kept.
+        preload: keep processed samples in memory; see `Pipeline`.
+        limit: use only this many samples from the start of the data.
+    """
     workers = make_workers(scenario.params)
-    given = _without_targets(data) if mode is Mode.PREDICTION else data
+    given = _for(mode, data)
     try:
         yield make_pipeline(
             scenario,
@@ -44,6 +57,7 @@ def open_pipeline(
             seed=seed,
             workers=workers,
             limit=limit,
+            again=None if again is None else lambda: _for(mode, again()),
         )
     finally:
         workers.close()
@@ -67,6 +81,11 @@ def lav_lists(scenario: Scenario) -> dict[str, Any]:
             f"{type(scenario).__name__} has no validation data. Set some with the options of --data, --val or --lav."
         )
     return {"": data}
+
+
+def _for(mode: Mode, data: Any) -> Any:
+    # Streams leave the targets out themselves.
+    return data if mode is not Mode.PREDICTION or is_stream(data) else _without_targets(data)
 
 
 def _without_targets(data: Any) -> Any:

@@ -146,7 +146,13 @@ def _read_samples(model: ModelDir, scenario: Scenario) -> _Samples:
         if data is None:
             return _Samples(batches=[], specs={}, missing="there is no validation data")
         with open_pipeline(
-            scenario, data, "val_data()", mode=Mode.EVALUATION, seed=model.seed, preload="off"
+            scenario,
+            data,
+            "val_data()",
+            mode=Mode.EVALUATION,
+            seed=model.seed,
+            again=scenario.val_data,
+            preload="off",
         ) as pipeline:
             dataset = pipeline.dataset()
             return _Samples(batches=some_batches(dataset), specs=dataset.specs()[0])

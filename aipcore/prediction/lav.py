@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ class Jury(Predictor):
                             origin,
                             mode=Mode.EVALUATION,
                             seed=group[0].model.seed,
+                            again=partial(_again, group[0].scenario, name),
                             preload=preload,
                         )
                     )
@@ -133,6 +135,10 @@ class Jury(Predictor):
         )
 
 
+def _again(scenario: Scenario, name: str) -> Any:
+    return lav_lists(scenario)[name]
+
+
 def _batch_size(params: ScenarioParams, dataset: Dataset) -> int:
     return evaluation_batch_size(dataset, params.lav.batch_size, params.val.batch_size, params.train.batch_size)
 
@@ -171,7 +177,14 @@ def run_lav(
         preload = params.lav.preload if name else params.val.preload
         limit = params.lav.limit if name or params.lav.limit is not None else params.val.limit
         with open_pipeline(
-            scenario, data, origin, mode=Mode.EVALUATION, seed=model.seed, preload=preload, limit=limit
+            scenario,
+            data,
+            origin,
+            mode=Mode.EVALUATION,
+            seed=model.seed,
+            again=partial(_again, scenario, name),
+            preload=preload,
+            limit=limit,
         ) as pipeline:
             dataset = pipeline.dataset()
             evaluation = _evaluation(graph, model, scenario, dataset, _batch_size(params, dataset), origin, eager)

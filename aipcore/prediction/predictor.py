@@ -234,7 +234,15 @@ class Predictor:
                 # The default of `predict_data` is the validation data.
                 limit = scenario.params.val.limit if type(scenario).predict_data is Scenario.predict_data else None
                 pipeline = stack.enter_context(
-                    open_pipeline(scenario, data, origin, mode=mode, seed=group[0].model.seed, limit=limit)
+                    open_pipeline(
+                        scenario,
+                        data,
+                        origin,
+                        mode=mode,
+                        seed=group[0].model.seed,
+                        again=scenario.predict_data,
+                        limit=limit,
+                    )
                 )
                 self._pipelines.append(pipeline)
                 datasets.append(pipeline.dataset())

@@ -69,6 +69,7 @@ def make_pipeline(
     limit: int | None = None,
     again: Callable[[], Any] | None = None,
     streamed: bool = False,
+    process: tuple[int, int] = (0, 1),
 ) -> Pipeline:
     """Return a pipeline with the scenario's processors.
 
@@ -84,6 +85,7 @@ def make_pipeline(
         limit: use only this many samples from the start of `data`.
         again: returns the data again, for iterators.
         streamed: True if an iterable without a length is a stream.
+        process: the index of this process and the number of processes that train together.
     """
     refuse_lists(data, f"{type(scenario).__name__}.{origin}")
     return Pipeline(
@@ -103,4 +105,5 @@ def make_pipeline(
         again=again,
         streamed=streamed,
         window=params.train.shuffle_buffer if mode is Mode.TRAINING else 0,
+        process=process,
     )

@@ -170,6 +170,7 @@ def _read_data(
             limit=limit,
             again=read,
             streamed=mode is Mode.TRAINING and trainer.samples_per_epoch != -1 and preload != "on",
+            process=(processes.index, processes.count),
         )
         pipelines.append(made)
         if name:

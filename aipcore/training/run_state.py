@@ -10,6 +10,7 @@ import attrs
 
 from aipcore.data.batching import Batching
 from aipcore.data.streamed import StreamDataset
+from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import components
 from aipcore.errors import TrainingError
 from aipcore.files import read_json
@@ -42,6 +43,7 @@ class RunState:
         steps: the optimizer updates of an epoch.
         seed: the seed of the run.
         stream: the stream of the training samples, or None.
+        processes: the processes of the run.
 
     Attributes:
         epoch: completed epochs.
@@ -63,6 +65,7 @@ class RunState:
         steps: Steps,
         seed: int,
         stream: StreamDataset | None = None,
+        processes: ProcessGroup | None = None,
     ) -> None:
         self.variables = variables
         self.monitor = monitor
@@ -72,6 +75,7 @@ class RunState:
         self.accumulate_steps = steps.accumulate_steps
         self.seed = seed
         self.stream = stream
+        self._processes = processes or ProcessGroup()
         self.epoch = self.step = 0
         self.history: list[dict[str, float]] = []
         self.validations: list[dict[str, float]] = []
@@ -149,10 +153,7 @@ class RunState:
         for name, callback in self.callbacks.items():
             states[name], found = callback_state.get_state(name, callback)
             arrays |= found
-        position = None
-        if self.stream is not None:
-            position = self.stream.state(self.batching.start(self.epoch, self.step))
-            position = callback_state.taken_apart(position, STREAM, arrays)
+        position = None if self.stream is None else self._stream_position(self.stream, arrays)
         progress = {
             "epoch": self.epoch,
             "step": self.step,
@@ -169,6 +170,17 @@ class RunState:
             "stream": position,
         }
         return Checkpoint(arrays=arrays, progress=progress, about=dict(about))
+
+    def _stream_position(self, stream: StreamDataset, arrays: dict[str, Any]) -> Any:
+        """Return the position in the stream, or the positions of all processes, and add their arrays."""
+        position = stream.state(self.batching.start(self.epoch, self.step))
+        if stream.processes == 1:
+            return callback_state.taken_apart(position, STREAM, arrays)
+        own: dict[str, Any] = {}
+        position = callback_state.taken_apart(position, f"{STREAM}{self._processes.index}/", own)
+        for found in self._processes.gather_arrays("stream", own):
+            arrays |= found
+        return {"processes": self._processes.exchange("stream", position)}
 
     def load(self, stored: Checkpoint, *, recompile: bool = False) -> None:
         """Load the state of a checkpoint: all variables, the position in the data, the history, the best epoch.
@@ -216,8 +228,20 @@ class RunState:
             arrays = {name: array for name, array in arrays.items() if not name.startswith(GROUP)}
             arrays |= {name: value for name, value in self.variables.read().items() if name.startswith(GROUP)}
         self._check_types(arrays)
+        if position[1] and (self.stream is None) is not (stream is None):
+            before, now = ("samples in memory", "a stream") if stream is None else ("a stream", "samples in memory")
+            raise TrainingError(
+                f"The checkpoint is within epoch {position[0] + 1}. The training samples were {before}, but now they "
+                f"are {now}, in another order. Resume with the data and parameters of the run."
+            )
         if self.stream is not None and stream is not None:
-            self.stream.restore(stream)
+            try:
+                self.stream.restore(stream)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise TrainingError(
+                    f"The checkpoint's position in the stream is not valid ({type(error).__name__}: {error}). "
+                    "Use another checkpoint."
+                ) from error
         self.variables.write(arrays)
         (self.epoch, self.step), self._before = position, 0
         # Not the count of this run if the batch size or the accumulation has changed.

@@ -193,6 +193,7 @@ class Trainer:
             steps=self.data.steps,
             seed=seed,
             stream=self.data.stream,
+            processes=self.processes,
         )
         more: dict[str, Any] = {"samples": self.data.shown, "preprocessing": self.data.preprocessing}
         check = not self._params.skip_sanity_check

@@ -1,12 +1,10 @@
-"""Trains on short and long streams of samples of 1 MiB in one process, and prints peak memory and state sizes as JSON.
+"""Trains on a stream of samples of 1 MiB, and prints the peak memory and the size of the state in each epoch as JSON.
 
-Its argument is the kind of stream.
+Its arguments are the kind of stream, the number of epochs, and the samples of an epoch. The stream has one pass.
 """
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
 import sys
 from pathlib import Path
@@ -25,7 +23,7 @@ from aipcore.training.trainer import Trainer
 
 VALUES = 2**18
 WORDS = (
-    "--trainer.epochs", "1", "--trainer.random_seed", "1", "--trainer.jit_compile", "off", "--trainer.tune", "off",
+    "--trainer.random_seed", "1", "--trainer.jit_compile", "off", "--trainer.tune", "off",
     "--data.workers", "0",
 )  # fmt: skip
 
@@ -90,31 +88,36 @@ class Means(Scenario):
         return "mse"
 
 
-def measured(samples: int) -> tuple[int, int]:
-    """Return the peak memory of this process while it trains, in MiB, and the size of the stream's state in bytes."""
-    Means.samples = samples
-    words = (*WORDS, "--trainer.samples_per_epoch", str(samples))
-    request = make_request(loaded_class(Means, {}), [Layer.from_arguments(words)], get_plugin_manager())
-    run = Trainer.from_request(request, output_dir=None, name="test")
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    # Resets the system's peak measurement.
-    Path("/proc/self/clear_refs").write_text("5")
-    run.fit()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
-    stream = run.data.stream
-    assert stream is not None
-    state = stream.state(samples)
-    assert samples < 1000 or state["sample"]
-    return peak, sum(map(np.size, tf.nest.flatten(state["state"])))
+class Measure(keras.callbacks.Callback):  # type: ignore[misc]
+    """A callback that measures each epoch."""
+
+    def __init__(self, stream: Any, samples: int) -> None:
+        super().__init__()
+        self.stream, self.samples = stream, samples
+        self.found: list[tuple[int, int]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # Resets the system's peak measurement.
+        Path("/proc/self/clear_refs").write_text("5")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+        state = self.stream.state((epoch + 1) * self.samples)
+        assert state["sample"]
+        self.found.append((peak, sum(map(np.size, tf.nest.flatten(state["state"])))))
 
 
 def main() -> None:
-    """Measure. A first run loads TensorFlow."""
-    Means.kind = sys.argv[1]
-    measured(640)
-    sys.stdout.write(json.dumps([measured(samples) for samples in map(int, sys.argv[2:])]))
+    """Train and measure."""
+    epochs, samples = map(int, sys.argv[2:])
+    Means.kind, Means.samples = sys.argv[1], epochs * samples
+    words = (*WORDS, "--trainer.samples_per_epoch", str(samples), "--trainer.epochs", str(epochs))
+    request = make_request(loaded_class(Means, {}), [Layer.from_arguments(words)], get_plugin_manager())
+    run = Trainer.from_request(request, output_dir=None, name="test")
+    measure = run.callbacks["measure"] = Measure(run.data.stream, samples)
+    run.fit()
+    sys.stdout.write(json.dumps(measure.found))
 
 
 if __name__ == "__main__":

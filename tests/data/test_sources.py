@@ -36,7 +36,8 @@ def convert(element: Any) -> Any:
 
 def opened(kind: str, **arguments: Any) -> Pipeline:
     """Return a pipeline of a kind of source."""
-    return Pipeline(KINDS[kind](), convert=convert, **arguments)
+    # Without a conversion, TensorFlow stacks the samples of a `tf.data.Dataset`.
+    return Pipeline(KINDS[kind](), convert=convert if kind.startswith("Hugging") else None, **arguments)
 
 
 def rows(pipeline: Pipeline, epochs: int, batch_size: int = 16, **arguments: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -14,6 +14,22 @@ from aipcore.data.dataset import Fields, MemoryDataset
 from aipcore.data.sample import SIDES, Sample, present
 from aipcore.data.strings import OBJECT, holds_strings
 from aipcore.errors import DataError
+
+
+class Ragged(list[Any]):
+    """The rows of a column, as arrays that differ in their shapes.
+
+    Attributes:
+        rank: the number of axes, from the first one of a row on, whose size varies.
+    """
+
+    def __init__(self, rows: Iterable[Any], rank: int) -> None:
+        super().__init__(rows)
+        self.rank = rank
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return Ragged(found, self.rank) if isinstance(index, slice) else found
 
 
 def is_arrays(data: Any) -> bool:
@@ -80,7 +96,9 @@ def _fields(tree: Any, origin: str) -> Fields:
     return Fields(columns={"": _array(tree, origin)}, bare=True)
 
 
-def _array(value: Any, origin: str) -> npt.NDArray[Any]:
+def _array(value: Any, origin: str) -> Any:
+    if isinstance(value, Ragged):
+        return value
     array = as_array(value, origin)
     if array.dtype == OBJECT and not holds_strings(array):
         raise DataError(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from aipcore.data.adapters.arrays import first_rows, stacked_arrays
+from aipcore.data.adapters.arrays import Ragged, first_rows, stacked_arrays
 from aipcore.data.dataset import MemoryDataset
-from aipcore.data.sample import Sample
+from aipcore.data.processing import SampleError, skip_hint
+from aipcore.data.sample import SIDES, Sample
 from aipcore.data.strings import as_objects, nbytes_of
 from aipcore.errors import AipError, DataError, located_sentence
+from aipcore.params.names import count
 
 Convert = Callable[[Any], Any]
 """The author's `Scenario.to_sample`."""
@@ -30,6 +33,7 @@ def as_sample(element: Any, index: int, origin: str, convert: Convert | None = N
         convert: the author's conversion, if there is one.
 
     Raises:
+        SampleError: `convert` failed.
         DataError: the element cannot be used.
     """
     if convert is not None:
@@ -38,7 +42,10 @@ def as_sample(element: Any, index: int, origin: str, convert: Convert | None = N
         except AipError:
             raise
         except Exception as error:
-            raise DataError(f"to_sample() failed on element {index} of {origin}: {located_sentence(error)}.") from error
+            raise SampleError(
+                f"to_sample() failed on element {index} of {origin}: {located_sentence(error)}. "
+                f"{skip_hint(error, 'Fix the element or to_sample()')}"
+            ) from error
     if isinstance(element, Sample):
         return element
     if isinstance(element, tuple) and 1 <= len(element) <= 3:
@@ -52,17 +59,28 @@ def as_numpy(value: Any) -> Any:
     """Return a value with tensors of any library as arrays; mappings keep their names."""
     if isinstance(value, Mapping):
         return {str(name): as_numpy(each) for name, each in value.items()}
+    if hasattr(value, "row_splits"):
+        return _rows_of(value)
     # A tensor of TensorFlow or PyTorch.
     return value.numpy() if hasattr(value, "numpy") and hasattr(value, "shape") else value
 
 
-def as_rows(element: Any, origin: str) -> MemoryDataset:
+def _rows_of(tensor: Any) -> Ragged:
+    """Return the rows of a `RaggedTensor`. Those that are ragged themselves are padded with zeros."""
+    if tensor.ragged_rank > 1:
+        return Ragged((row.to_tensor().numpy() for row in tensor), rank=tensor.ragged_rank)
+    values, splits = tensor.values.numpy(), tensor.row_splits.numpy().tolist()
+    return Ragged((values[start:end] for start, end in pairwise(splits)), rank=1)
+
+
+def as_rows(element: Any, origin: str, *, weighted: bool = True) -> MemoryDataset:
     """Return an element that is a batch as rows.
 
     Args:
         element: `inputs`, or a tuple or list `(inputs,)`, `(inputs, targets)` or `(inputs, targets, weights)`, of
             arrays or mappings of arrays with the samples along the first axis.
         origin: the name of the data in errors.
+        weighted: True to keep the weights.
 
     Raises:
         DataError: the element cannot be used.
@@ -70,7 +88,13 @@ def as_rows(element: Any, origin: str) -> MemoryDataset:
     sides = _sides(element)
     if not 1 <= len(sides) <= 3:
         raise DataError(f"{origin} yields batches of {len(sides)} parts. Yield (inputs, targets, weights).")
-    return stacked_arrays(tuple(map(as_numpy, sides)), origin)
+    for name, side in zip(SIDES, sides, strict=False):
+        if isinstance(side, tuple) and side and all(len(getattr(each, "shape", ())) for each in side):
+            raise DataError(
+                f"{origin} yields batches whose {name} are a tuple of {count(len(side), 'array')}. "
+                "Yield a mapping from the name of each to its array."
+            )
+    return stacked_arrays(tuple(map(as_numpy, sides)), origin, weighted=weighted)
 
 
 def batch_size(element: Any, origin: str) -> int:
@@ -80,7 +104,9 @@ def batch_size(element: Any, origin: str) -> int:
         DataError: the element has no array with an axis.
     """
     for side in _sides(element):
-        for column in side.values() if isinstance(side, dict) else [side]:
+        for column in side.values() if isinstance(side, Mapping) else [side]:
+            if hasattr(column, "row_splits"):
+                return int(column.nrows())
             shape = getattr(column, "shape", None)
             if shape is not None and len(shape):
                 return int(shape[0])
@@ -131,9 +157,10 @@ def _same(one: Any, other: Any) -> bool:
     return a.tolist() == b.tolist() if a.dtype == object else a.tobytes() == b.tobytes()
 
 
-def no_samples(origin: str) -> DataError:
-    """Return the error for data without samples."""
-    return DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")
+def no_samples(origin: str, where: str = "") -> DataError:
+    """Return the error for data without samples, or without any in one place."""
+    there = f" {where}" if where else ""
+    return DataError(f"{origin} returned no samples{there}. Check the data parameters and the files that they name.")
 
 
 def _unusable(element: Any, index: int, origin: str, *, converted: bool) -> DataError:

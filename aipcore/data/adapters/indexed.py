@@ -11,13 +11,29 @@ import numpy as np
 from aipcore.data.adapters.elements import Convert, as_sample
 from aipcore.data.processing import SampleError, skip_hint
 from aipcore.data.sample import Sample
-from aipcore.errors import located_sentence
+from aipcore.errors import DataError, located_sentence
+
+ENDLESS = 2**48
+"""The length from which on an object is endless."""
 
 
 def is_indexed(data: Any) -> bool:
     """Return True if data is an author's object that is read on demand."""
     plain = isinstance(data, str | bytes | np.ndarray | Mapping | list | tuple)
     return not plain and hasattr(data, "__len__") and hasattr(data, "__getitem__")
+
+
+def refuse_endless(data: Any, origin: str) -> None:
+    """Reject an object that repeats its samples without end, as `repeat()` of grain.
+
+    Raises:
+        DataError: it has no end.
+    """
+    if len(data) >= ENDLESS:
+        raise DataError(
+            f"{origin} has no end, but is read by index. Leave out repeat(), or return data.to_iter_dataset() and set "
+            "--trainer.samples_per_epoch."
+        )
 
 
 @attrs.frozen(eq=False)

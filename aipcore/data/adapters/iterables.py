@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from aipcore.data.adapters.elements import batch_size, cut
+from aipcore.data.adapters.elements import batch_size, cut, no_samples
 from aipcore.data.stream import Elements, Source, Stream
-from aipcore.errors import AipError, DataError, located_sentence
+from aipcore.errors import AipError, DataError, located_sentence, sentence
+
+logger = logging.getLogger(__name__)
 
 
 def is_loader(data: Any) -> bool:
     """Return True if data is like PyTorch's `DataLoader`: an iterable of batches of a dataset."""
     return all(hasattr(data, name) for name in ("__iter__", "dataset", "batch_size"))
+
+
+def has_batches(loader: Any) -> bool:
+    """Return True if a loader makes batches; without a batch size and a sampler of batches, it yields samples."""
+    return loader.batch_size is not None or getattr(loader, "batch_sampler", None) is not None
+
+
+def refuse_split(data: Any, origin: str) -> None:
+    """Reject a dataset of Hugging Face of which each process has a different part.
+
+    Raises:
+        DataError: aip would use only a part of each part.
+    """
+    parts = getattr(getattr(data, "_distributed", None), "world_size", 1)
+    if parts > 1:
+        raise DataError(
+            f"{origin} is already split over {parts} processes. Leave out split_dataset_by_node: each "
+            "process of aip trains its part of each batch."
+        )
+
+
+def called(function: Callable[[], Any], origin: str) -> Any:
+    """Return the result of the function of a `Stream`.
+
+    Raises:
+        DataError: the function fails.
+    """
+    try:
+        return function()
+    except AipError:
+        raise
+    except Exception as error:
+        raise DataError(f"{origin} cannot be iterated: {located_sentence(error)}.") from error
 
 
 def has_state(data: Any) -> bool:
@@ -47,17 +84,19 @@ class IterableSource(Source):
         self._stream, self._again, self._samples = stream, again, samples
         self._untouched = True
         self._restored = False
+        self._warned = False
         source = stream.source
         named = None if stream.made else source
         if named is not None and not isinstance(named, Iterator):
             self.kind = f"an iterable of type {type(named).__name__}"
         self.batched = bool(stream.batched)
         self.length = stream.length
-        if self.length is None and named is not None and hasattr(named, "__len__"):
-            self.length = len(named)  # type: ignore[arg-type]
-        if samples is not None:
+        self.declared = stream.length is not None and samples is None
+        if self.length is None and named is not None:
+            self.length = _length(named)
+        if samples is not None and self.length is not None:
             # The number of batches depends on their size.
-            self.length = None if self.batched else samples if self.length is None else min(samples, self.length)
+            self.length = None if self.batched else min(samples, self.length)
 
     def first(self, samples: int) -> Source:
         """See `Source`."""
@@ -66,6 +105,18 @@ class IterableSource(Source):
     def elements(self) -> Elements:
         """See `Source`."""
         return _Passes(self)
+
+    def warn(self, method: str, reason: str) -> None:
+        """Warn once that a state cannot be saved."""
+        if not self._warned:
+            logger.warning(
+                "%s of %s returned a state that cannot be saved (%s), so the position is found by reading again. "
+                "Return JSON values or bytes.",
+                method,
+                self.origin,
+                reason,
+            )
+        self._warned = True
 
     def one_pass(self) -> Iterator[Any]:
         """See `Source`."""
@@ -80,7 +131,7 @@ class IterableSource(Source):
         given: Any = self._stream.source
         try:
             if self._stream.made:
-                given = given()
+                given = called(given, self.origin)
             elif isinstance(given, Iterator) and not self._untouched:
                 fresh = None if self._again is None else self._again()
                 fresh = fresh.source if isinstance(fresh, Stream) else fresh
@@ -91,6 +142,7 @@ class IterableSource(Source):
                     )
                 given = fresh
             self._untouched = False
+            given = _separated(given)
             self._restored = self._restored or state is not None
             if hasattr(given, "set_epoch"):
                 given.set_epoch(number)
@@ -107,7 +159,7 @@ class IterableSource(Source):
 
     def read(self, iterator: Iterator[Any], samples: int = 0) -> Iterator[Any]:
         """Yield the elements of a pass, of which `samples` samples are already read, up to the limit."""
-        number = 0
+        number = 0 if self.batched else samples
         while self._samples is None or samples < self._samples:
             try:
                 element = next(iterator)
@@ -128,6 +180,14 @@ class IterableSource(Source):
             yield element
 
 
+def _length(iterable: Any) -> int | None:
+    """Return the length of an iterable, or None if it has none. A loader of an iterable raises `TypeError`."""
+    try:
+        return len(iterable)
+    except TypeError:
+        return None
+
+
 class _Passes(Elements):
     """An iteration over the passes of an `IterableSource`."""
 
@@ -139,6 +199,11 @@ class _Passes(Elements):
         self._iterator: Iterator[Any] = iter(())
         self._elements: Iterator[Any] = iter(())
 
+    @property
+    def pass_index(self) -> int:
+        """See `Elements`."""
+        return self._pass
+
     def __next__(self) -> Any:
         for _ in range(2):
             for element in self._elements:
@@ -147,8 +212,7 @@ class _Passes(Elements):
             if self._pass >= 0 and not self._read:
                 break
             self._open(self._pass + 1)
-        again = "" if self._pass < 1 else f" in pass {self._pass + 1}"
-        raise DataError(f"{self._source.origin} returned no samples{again}.")
+        raise no_samples(self._source.origin, "" if self._pass < 1 else f"in pass {self._pass + 1}")
 
     def state(self) -> Any:
         """See `Elements`."""
@@ -168,7 +232,8 @@ class _Passes(Elements):
             return {"pass": str(self._pass).encode(), "read": str(self._read).encode(), "state": found}
         try:
             return json.loads(json.dumps({"pass": self._pass, "read": self._read, "state": found}))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError) as error:
+            self._source.warn(f"{getter}() of {type(holder).__name__}", sentence(error))
             return None
 
     def restore(self, state: Any) -> None:
@@ -200,6 +265,30 @@ def _has_shuffle_buffer(data: Any) -> bool:
         if each is not None:
             rest += [getattr(each, "ex_iterable", None), *getattr(each, "ex_iterables", [])]
     return False
+
+
+def _separated(data: Any) -> Any:
+    """Return a dataset of Hugging Face with a state of its own.
+
+    Each object inside the dataset has the state of the iteration that was begun last, also if another dataset, made by
+    `take`, `skip` or `map`, shares the object.
+    """
+    if not hasattr(data, "_ex_iterable"):
+        return data
+    # `copy.copy` would share the dictionary of attributes.
+    made = object.__new__(type(data))
+    made.__dict__ |= data.__dict__
+    made._ex_iterable = _copied(data._ex_iterable)
+    return made
+
+
+def _copied(examples: Any) -> Any:
+    made = copy.copy(examples)
+    if hasattr(made, "ex_iterable"):
+        made.ex_iterable = _copied(made.ex_iterable)
+    if hasattr(made, "ex_iterables"):
+        made.ex_iterables = [_copied(each) for each in made.ex_iterables]
+    return made
 
 
 def _methods(holder: Any) -> tuple[str, str]:

@@ -45,8 +45,9 @@ class BatchSource(Source):
         self.samples = samples
         if dataset.use_multiprocessing:
             raise DataError(
-                f"{origin} returned a PyDataset with use_multiprocessing=True. Set it to False and let workers=N "
-                "threads compute the batches."
+                f"{origin} returned a PyDataset with use_multiprocessing=True. Create it with "
+                "super().__init__(workers=4, use_multiprocessing=False), so that 4 threads compute its batches. For "
+                "worker processes, return an object with __len__ and __getitem__ of samples instead of batches."
             )
         if dataset.num_batches is None:
             raise DataError(f"{origin} returned a PyDataset of unknown length. Define __len__ or num_batches.")
@@ -123,6 +124,12 @@ class _BatchElements(Elements):
         self._ahead: deque[Future[Any]] = deque()
         workers = source.dataset.workers
         self._threads = ThreadPoolExecutor(workers, "aip-py-dataset") if workers > 1 else None
+
+    @property
+    def pass_index(self) -> int:
+        """See `Elements`."""
+        assert self._source.length is not None
+        return max(0, self._next - 1) // self._source.length
 
     def __next__(self) -> Any:
         source, length = self._source, self._source.length

@@ -12,6 +12,7 @@ import numpy as np
 from aipcore.data.adapters.elements import Convert, as_sample, bytes_of
 from aipcore.data.columns import GrowingSide, as_weight, row, stacked
 from aipcore.data.dataset import MemoryDataset
+from aipcore.data.processing import SampleError, SkippedSamples
 from aipcore.data.sample import Sample, present
 from aipcore.errors import AipError, DataError, located_sentence
 
@@ -47,8 +48,16 @@ def within(samples: Iterable[Any], limit: int) -> Iterator[Any]:
         yield each
 
 
-def checked_samples(data: Any, origin: str, convert: Convert | None = None) -> Iterator[Sample]:
+def checked_samples(
+    data: Any, origin: str, convert: Convert | None = None, skipped: SkippedSamples | None = None
+) -> Iterator[Sample]:
     """Yield the samples of an iterable.
+
+    Args:
+        data: the iterable.
+        origin: the name of the data in errors.
+        convert: the author's conversion of an entry, or None.
+        skipped: counts the entries that cannot be converted; None: such an entry is an error.
 
     Raises:
         DataError: the data is not iterable, fails, or yields something that is not a sample; see `as_sample`.
@@ -69,7 +78,14 @@ def checked_samples(data: Any, origin: str, convert: Convert | None = None) -> I
             raise
         except Exception as error:
             raise DataError(f"{origin} failed at sample {index}: {located_sentence(error)}.") from error
-        yield as_sample(sample, index, origin, convert)
+        try:
+            made = as_sample(sample, index, origin, convert)
+        except SampleError as error:
+            if skipped is None:
+                raise
+            skipped.add([str(error)])
+            continue
+        yield made
 
 
 @attrs.frozen(eq=False)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from aipcore.data.adapters.elements import no_samples
+from aipcore.data.adapters.elements import batch_size, no_samples
 from aipcore.data.stream import Elements, Source
 from aipcore.errors import AipError, DataError, located_sentence
 
@@ -33,6 +35,7 @@ class TensorSource(Source):
         origin: the name of the data in errors.
         batched: the answer of the author, if there is one.
         length: the number of elements of a pass, if the dataset does not know it.
+        stack: True to let TensorFlow stack samples.
 
     Raises:
         DataError: the elements cannot be used.
@@ -41,7 +44,15 @@ class TensorSource(Source):
     kind = "a tf.data.Dataset"
     exact = True
 
-    def __init__(self, dataset: Any, origin: str, batched: bool | None = None, length: int | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        origin: str,
+        batched: bool | None = None,
+        length: int | None = None,
+        *,
+        stack: bool = True,
+    ) -> None:
         self.origin = origin
         self._given = dataset
         self.batched = _is_batched(dataset, origin) if batched is None else batched
@@ -51,17 +62,25 @@ class TensorSource(Source):
         if self.length == 0:
             raise no_samples(origin)
         self._beginning: dict[str, bytes] | None = None
-        self.stacked = not self.batched and _uniform(dataset.element_spec)
+        self._last_pass: Any = None
+        self._guessed = batched is None and self.batched
+        self.stacked = STACKED if not self.batched and stack and _uniform(dataset.element_spec) else 0
         self._dataset = dataset.batch(STACKED) if self.stacked else dataset
 
     def first(self, samples: int) -> Source:
         """See `Source`."""
         if not self.batched:
             return TensorSource(self._given.take(samples), self.origin, False)
-        size = next(iter(self._leaves(self._given.element_spec))).shape[0]
-        size = size or int(next(iter(self._leaves(next(iter(self._given))))).shape[0])
-        cut = self._given.unbatch().take(samples).batch(size)
-        return TensorSource(cut, self.origin, True, -(-samples // size))
+        return TensorSource(_cut(self._given, samples), self.origin, True)
+
+    def single(self) -> Source:
+        """See `Source`."""
+        return TensorSource(self._given, self.origin, False, self.length, stack=False) if self.stacked else self
+
+    def state_bytes(self) -> int:
+        """See `Source`."""
+        with _written(self._last_pass) as files:
+            return sum(file.stat().st_size for file in files)
 
     def elements(self) -> Elements:
         """See `Source`."""
@@ -93,13 +112,27 @@ class TensorSource(Source):
 
     def one_pass(self) -> Iterator[Any]:
         """See `Source`."""
-        return iter(self._dataset)
+        self._last_pass = iter(self._dataset)
+        return self._read(self._last_pass)
 
-    @staticmethod
-    def _leaves(tree: Any) -> list[Any]:
-        import tensorflow as tf
+    def _read(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        try:
+            if self._guessed:
+                # The last of three may be smaller.
+                first = list(islice(iterator, 3))
+                sizes = [batch_size(each, self.origin) for each in first]
+                if len(sizes) == 3 and sizes[0] != sizes[1]:
+                    raise _unclear(self.origin, "of varying size")
+                yield from first
+            yield from iterator
+        except AipError:
+            raise
+        except Exception as error:
+            raise self.failure(error) from error
 
-        return list(tf.nest.flatten(tree))
+    def failure(self, error: Exception) -> DataError:
+        """Return the error for a dataset that fails."""
+        return DataError(f"{self.origin} failed: {located_sentence(error)}.")
 
 
 class _TensorElements(Elements):
@@ -111,6 +144,11 @@ class _TensorElements(Elements):
         self._pass = 0
         self._empty = True
         self._restored = False
+
+    @property
+    def pass_index(self) -> int:
+        """See `Elements`."""
+        return self._pass
 
     def __next__(self) -> Any:
         try:
@@ -124,9 +162,9 @@ class _TensorElements(Elements):
         except AipError:
             raise
         except Exception as error:
-            raise DataError(f"{self._source.origin} failed: {located_sentence(error)}.") from error
+            raise self._source.failure(error) from error
         if element is None:
-            raise DataError(f"{self._source.origin} returned no samples.")
+            raise no_samples(self._source.origin, "" if self._pass < 1 else f"in pass {self._pass + 1}")
         self._empty = False
         return element
 
@@ -147,14 +185,23 @@ class _TensorElements(Elements):
 
 def _saved(iterator: Any) -> dict[str, bytes]:
     """Return the state of an iterator; empty if it has a stateful function, such as a generator of Python."""
+    with _written(iterator) as files:
+        return {file.name: file.read_bytes() for file in files}
+
+
+@contextmanager
+def _written(iterator: Any) -> Iterator[list[Path]]:
+    """Write the state of an iterator to temporary files."""
     import tensorflow as tf
 
+    stateful = (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.InvalidArgumentError)
     with tempfile.TemporaryDirectory() as folder:
         try:
             tf.train.Checkpoint(iterator=iterator).write(f"{folder}/iterator")
-        except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
-            return {}
-        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+            files = sorted(Path(folder).iterdir())
+        except stateful:
+            files = []
+        yield files
 
 
 def _restore(iterator: Any, state: Mapping[str, bytes], origin: str) -> None:
@@ -187,15 +234,34 @@ def _is_batched(dataset: Any, origin: str) -> bool:
         return True
     if len(sizes) > 1:
         return False
-    raise DataError(
-        f"Each element of {origin} may be a batch of {sizes.pop()} or a sample. Return Stream(dataset, batched=True) "
-        "or Stream(dataset, batched=False)."
+    raise _unclear(origin, f"of {sizes.pop()}")
+
+
+def _unclear(origin: str, size: str) -> DataError:
+    return DataError(
+        f"Each element of {origin} may be a batch {size} or a sample. Return Stream(dataset, batched=True) or "
+        "Stream(dataset, batched=False)."
     )
+
+
+def _cut(dataset: Any, samples: int) -> Any:
+    """Return the first samples of a dataset of batches. Its last batch may be smaller."""
+    import tensorflow as tf
+
+    def step(before: Any, element: Any) -> Any:
+        first = tf.nest.flatten(element)[0]
+        size = tf.cast(first.nrows() if isinstance(first, tf.RaggedTensor) else tf.shape(first)[0], tf.int64)
+        kept = tf.minimum(size, samples - before)
+        return before + size, (before, tf.nest.map_structure(lambda part: part[:kept], element))
+
+    scanned = dataset.scan(tf.zeros((), tf.int64), step).take_while(lambda before, _: before < samples)
+    return scanned.map(lambda _, element: element)
 
 
 def _uniform(element_spec: Any) -> bool:
     import tensorflow as tf
 
-    return all(
+    # A mapping needs `to_sample`, which is called for each sample.
+    return not isinstance(element_spec, Mapping) and all(
         isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined() for spec in tf.nest.flatten(element_spec)
     )
