@@ -159,6 +159,7 @@ class FitLoop:
                 seconds=time.perf_counter() - started,
                 logs=logs,
                 monitor=self.state.monitor.name,
+                mode=self.state.monitor.mode,
                 previous_best=previous,
                 is_best=is_best,
                 lav=tuple(lav),

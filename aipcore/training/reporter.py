@@ -22,6 +22,7 @@ class EpochReport:
         seconds: duration, including validation.
         logs: losses, metrics and learning rate; names of validation values begin with `val_`, those of LAV with `lav_`.
         monitor: the monitored value's name.
+        mode: the better direction of the monitored value.
         previous_best: the best monitored value before this epoch.
         is_best: True if this epoch improved it.
         lav: the parts of LAV that ran: `lav`, or `lav_NAME` for separate lists.
@@ -32,6 +33,7 @@ class EpochReport:
     seconds: float
     logs: Mapping[str, float]
     monitor: str
+    mode: Literal["min", "max"]
     previous_best: float | None
     is_best: bool
     lav: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, params_layer
 from aipcore.training.run_folder import RunFolder, exported_epoch, locked, recover_models, set_aside
 from aipcore.training.session import Opening, OpenOutput, Output, Record, open_output, session
+from aipcore.training.status import recorded_failure
 from aipcore.training.stored_run import RECOMPILE, Change, StoredRun, changes, find_stored_run, refuse_impossible
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ def _opening(
         for each in moved:
             reporter.warning(f"The newer checkpoint {each.name} was moved to {each.parent}.")
         reporter.message(_begin(resumption.path, epoch, step, resumption.found))
-        yield lambda result: record_result(folder.path, about, result)
+        with recorded_failure(folder.path):
+            yield lambda result: record_result(folder.path, about, result)
 
     return opening
 
