@@ -15,6 +15,7 @@ from aipcore.data.batching import Batching, Layout
 from aipcore.data.cache import cache, count_generated
 from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
 from aipcore.data.fingerprint import fingerprint
+from aipcore.data.folds import Select, selected
 from aipcore.data.loader import DataLoader
 from aipcore.data.parallel import ParallelDataset
 from aipcore.data.params import DEFAULT_BATCH_SIZE
@@ -70,6 +71,7 @@ class Pipeline:
         streamed: True if an iterable without a length is a stream. It is one too if `preload` is "off", or if its
             samples exceed `preload_bytes` with "auto".
         window: the number of samples of a stream that are put into a random order together; 0: none.
+        select: selects some of the unprocessed samples, for a cross-validation. A stream is then an error.
     """
 
     def __init__(
@@ -91,12 +93,14 @@ class Pipeline:
         again: Callable[[], Any] | None = None,
         streamed: bool = False,
         window: int = 0,
+        select: Select | None = None,
     ) -> None:
         self.mode = mode
         self.origin = origin
         self.processors = Processors.make(as_processors(processors, origin), mode, seed=seed, origin=origin)
         self._convert = convert
         self._window = window
+        self._select = select
         again = again if again is not None or isinstance(source, Iterator) else lambda: source
         streamed = streamed or (preload == "off" and again is not None)
         self._source = as_source(source, origin, again, streamed=streamed)
@@ -263,6 +267,8 @@ class Pipeline:
         except TooLargeError:
             assert self._again is not None
             return self._streamed(self._limited(IterableSource(Stream(self._again), self.origin)))
+        if self._select is not None:
+            source = selected(source, self._select(source, self.origin))
         if self._wants_fingerprint:
             self._fingerprint = fingerprint(source)
         if isinstance(source, MemoryDataset) and not processors.processes:
@@ -292,6 +298,11 @@ class Pipeline:
         return source if self._limit is None else source.first(self._limit)
 
     def _streamed(self, source: Source) -> StreamDataset:
+        if self._select is not None:
+            raise DataError(
+                f"{self.origin} is a stream, which cannot be divided into folds. Return samples by index for "
+                "--trainer.folds: arrays, a list, or an object with __len__ and __getitem__."
+            )
         dataset = StreamDataset(
             source,
             self.processors,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aipcore.data.adapters.arrays import is_arrays
+from aipcore.data.folds import Select
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.processor import Mode
 from aipcore.data.sample import SIDES
@@ -69,6 +70,7 @@ def make_pipeline(
     limit: int | None = None,
     again: Callable[[], Any] | None = None,
     streamed: bool = False,
+    select: Select | None = None,
 ) -> Pipeline:
     """Return a pipeline with the scenario's processors.
 
@@ -84,6 +86,7 @@ def make_pipeline(
         limit: use only this many samples from the start of `data`.
         again: returns the data again, for iterators.
         streamed: True if an iterable without a length is a stream.
+        select: selects some of the samples; see `Pipeline`.
     """
     refuse_lists(data, f"{type(scenario).__name__}.{origin}")
     return Pipeline(
@@ -103,4 +106,5 @@ def make_pipeline(
         again=again,
         streamed=streamed,
         window=params.train.shuffle_buffer if mode is Mode.TRAINING else 0,
+        select=select,
     )

@@ -88,6 +88,9 @@ class TrainResult:
         memory: the peak memory of the run.
         model: the Keras model with its final weights: those of `export`, averaged ones with `trainer.calc_ema`. None if
             a resumed run had nothing left to train.
+        folds: the results of the folds of a cross-validation, without their models.
+        mean: the mean of each value over the folds, each in its best epoch; empty unless all folds have ended.
+        deviation: the sample standard deviation of each value over the folds.
     """
 
     status: Literal["finished", "stopped", "interrupted"]
@@ -104,6 +107,9 @@ class TrainResult:
     profiled: tuple[int, int] | None = None
     memory: PeakMemory | None = None
     model: Any = attrs.field(default=None, eq=False, repr=False)
+    folds: Sequence[TrainResult] = ()
+    mean: Mapping[str, float] = attrs.field(factory=dict)
+    deviation: Mapping[str, float] = attrs.field(factory=dict)
 
 
 def nothing_to_train(result: TrainResult) -> str:
