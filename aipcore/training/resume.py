@@ -21,7 +21,8 @@ from aipcore.params.names import count
 from aipcore.params.resources import planned_copies
 from aipcore.params.secret import contacts, refuse_contacts
 from aipcore.params.tree import shown
-from aipcore.training.folds import is_cross_validation, resume_folds
+from aipcore.training.artifacts import is_cross_validation
+from aipcore.training.folds.cross_validation import resume_folds
 from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, params_layer
 from aipcore.training.run_folder import RunFolder, exported_epoch, locked, recover_models, set_aside

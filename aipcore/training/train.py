@@ -9,7 +9,7 @@ from typing import Any
 from aipcore.errors import author_errors
 from aipcore.params.resources import planned_copies
 from aipcore.training.artifacts import WEIGHTS, find_artifact
-from aipcore.training.folds import train_folds
+from aipcore.training.folds.cross_validation import train_folds
 from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_folder import choose_output_dir

@@ -82,7 +82,7 @@ class FoldProcesses:
         content = {**request, "disabled": switches.disabled, "third_party": switches.third_party}
         with (folder / OUTPUT).open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "aipcore.training.fold_worker"],
+                [sys.executable, "-P", "-m", "aipcore.training.folds.worker"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

@@ -1,4 +1,4 @@
-"""The process of one fold of a cross-validation; see `aipcore.training.fold_process`."""
+"""The process of one fold of a cross-validation; see `aipcore.training.folds.processes`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
 from aipcore.params.names import escaped
 from aipcore.scenario.record import recorded_scenario
-from aipcore.training.fold_process import follow_parent
+from aipcore.training.folds.processes import follow_parent
 from aipcore.training.request import make_request
 from aipcore.training.resume import resume_run
 from aipcore.training.session import Output

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
-import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import attrs
@@ -18,11 +16,11 @@ import attrs
 from aipcore.errors import UsageError
 from aipcore.logs import logging_to
 from aipcore.params import Layer, Resolved
-from aipcore.params.names import count
 from aipcore.params.resources import planned_copies
-from aipcore.training.artifacts import RUN_RECORDS
+from aipcore.training.artifacts import RUN_RECORDS, fold_folder
 from aipcore.training.checkpoint.atomic import write_file
-from aipcore.training.fold_process import FoldProcesses
+from aipcore.training.folds.processes import FoldProcesses
+from aipcore.training.folds.summary import best_values, mean_and_deviation, summary_lines
 from aipcore.training.reporter import Reporters, TrainResult
 from aipcore.training.request import Request
 from aipcore.training.run_folder import LOCK, choose_output_dir, claim_output_dir, locked
@@ -32,17 +30,6 @@ from aipcore.training.stored_run import StoredRun, find_stored_run
 
 Train = Callable[[Request, Output], TrainResult]
 Resume = Callable[[StoredRun, Output], TrainResult]
-
-
-def fold_folder(folder: Path, fold: int) -> Path:
-    """Return the run folder of a fold, counted from 1."""
-    return folder / f"fold-{fold}"
-
-
-def is_cross_validation(about: Mapping[str, Any]) -> bool:
-    """Return True if a record is that of all folds, not of one run."""
-    trainer = about["params"].get("trainer")
-    return isinstance(trainer, Mapping) and trainer.get("folds") is not None and trainer.get("fold") is None
 
 
 def train_folds(request: Request, resolved: Resolved[Any], output: Output, train: Train) -> TrainResult:
@@ -291,26 +278,3 @@ def _result_of(run: Run) -> TrainResult:
         seconds=0.0,
         saved=[name for name in ("best", "export", "checkpoint") if (run.path / name).exists()],
     )
-
-
-def best_values(run: Run) -> dict[str, float]:
-    """Return the logs of a run's best epoch, or of its last if there is no best one."""
-    rows = history(run)
-    at = run.best_epoch - 1 if run.best_epoch is not None else -1
-    return dict(rows[at]) if rows and -1 <= at < len(rows) else {}
-
-
-def mean_and_deviation(values: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean and the sample standard deviation of each value that all folds have."""
-    names = [name for name in values[0] if all(name in each for each in values)] if values else []
-    finite = [name for name in names if all(math.isfinite(each[name]) for each in values)]
-    mean = {name: fmean(each[name] for each in values) for name in finite}
-    return mean, {name: stdev(each[name] for each in values) if len(values) > 1 else 0.0 for name in finite}
-
-
-def summary_lines(mean: Mapping[str, float], deviation: Mapping[str, float], folds: int) -> list[str]:
-    """Return the lines with the mean and the deviation of each value."""
-    width = max(map(len, mean), default=0)
-    shown = [name for name in mean if name not in ("learning_rate", "ema_rate")]
-    lines = [f"  {name:<{width}}  {mean[name]:.4f} ± {deviation[name]:.4f}" for name in shown]
-    return [f"Mean and standard deviation of {count(folds, 'fold')}, each in its best epoch:", *lines]
