@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from aipcore.cli.run_table import (
     FIELDS,
@@ -47,9 +48,15 @@ class RunsGroup(Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Insert `list` before words that do not begin with a subcommand."""
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+        known = (*self.commands, *ctx.help_option_names)
+        # Without words, completion offers the subcommands.
+        if args[0] not in known if args else not ctx.resilient_parsing:
             args = ["list", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the subcommands. Shells complete folders if none fits."""
+        return [CompletionItem("", type="dir"), *super().shell_complete(ctx, incomplete)]
 
 
 @click.group("runs", cls=RunsGroup)

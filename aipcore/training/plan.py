@@ -65,7 +65,7 @@ def describe_run(
     return [
         ("scenario", name),
         ("data", describe_data(data, params)),
-        *([] if data.split is None else [("validation", data.split.text)]),
+        *([] if data.split is None else [("folds", data.split.text)]),
         *describe_stream(data.stream),
         *describe_processing(data.pipelines),
         ("model", describe_model(model.graph.model)),

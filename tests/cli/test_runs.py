@@ -300,3 +300,5 @@ def test_completion_and_help(aip: Aip, tmp_path: Path, monkeypatch: pytest.Monke
     shell = ShellComplete(app, {}, "aip", "_AIP_COMPLETE")
     for words in (["runs", "show"], ["runs", "rm"], ["runs", "compare", "a"], ["runs", "list"]):
         assert [each.type for each in shell.get_completions(words, "")] == ["dir"]
+    assert [each.value for each in shell.get_completions(["runs"], "c") if each.type == "plain"] == ["compare"]
+    assert "dir" in [each.type for each in shell.get_completions(["runs"], "ru")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def test_grouped_folds() -> None:
 def samples(count: int = 12, **meta: Any) -> list[Sample]:
     """Return samples of two classes with metadata."""
     return [
-        Sample(inputs=np.float32([at]), targets=np.int64(at % 2), meta={name: at // 3 for name in meta} or None)
+        Sample(inputs=np.float32([at]), targets=np.int64(at % 2), meta=dict.fromkeys(meta, at // 3) or None)
         for at in range(count)
     ]
 

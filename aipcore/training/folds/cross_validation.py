@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -127,6 +128,7 @@ def _removed_if_empty(folder: Path, folds: int) -> Iterator[None]:
         if not any(fold_folder(folder, fold).exists() for fold in range(1, folds + 1)):
             for name in ("run.json", "params.json", "train.log", LOCK):
                 (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / "resources", ignore_errors=True)
             with suppress(OSError):
                 folder.rmdir()
         raise
@@ -166,7 +168,9 @@ class _Folds:
         started = time.perf_counter()
         listeners = list(self.output.listeners())
         # Opened once: a file of progress receives the events of all folds.
-        joint = attrs.evolve(self.output, listeners=lambda: [Reporters(*listeners)] if listeners else [])
+        given = None if self.output.reporter is None else Reporters(self.output.reporter)
+        shared = [Reporters(*listeners)] if listeners else []
+        joint = attrs.evolve(self.output, reporter=given, listeners=lambda: shared)
         signal = None
         try:
             waiting = [fold for fold in range(1, self.folds + 1) if changed or not self._is_done(fold)]
@@ -228,6 +232,7 @@ class _Folds:
             log.write_to(self.folder / "train.log")
             for line in lines:
                 shown.reporter.message(line)
+        shown.close()
 
     def _finish(self, output: Output, seconds: float, signal: int | None) -> TrainResult:
         runs = [read_run(path) for n in range(1, self.folds + 1) if (path := fold_folder(self.folder, n)).exists()]
