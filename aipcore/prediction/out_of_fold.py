@@ -98,9 +98,11 @@ def score_out_of_fold(
             for batch in Fold([voter]).answers(dataset):
                 together.add(batch)
                 alone.add(batch)
-                if recorder is not None:
+                if recorder is not None and stored is not None:
                     recorder.add_rows("masks", batch.masks)
                     recorder.add_rows("weights", batch.weights)
+                    rows = len(next(iter(batch.outputs.values())))
+                    stored.penalty[-rows:] = [batch.penalty] * rows
             models[str(voter.model.path)] = alone.values()
         skipped = [text for pipeline in pipelines if (text := pipeline.skipped())]
     score = ListScore(
