@@ -157,7 +157,7 @@ def table_lines(runs: Sequence[Run], width: int | None) -> Iterator[str]:
     if len({run.scenario for run in runs}) > 1:
         columns.insert(1, Column("SCENARIO", [_cut(printable(run.scenario)) for run in runs]))
     names = differing(runs)
-    further = []
+    further: list[str] = []
     for name, heading in zip(names, short_names(names), strict=True):
         column = Column(printable(heading), [_cell(run, name) for run in runs])
         used = sum(each.width + 2 for each in columns)

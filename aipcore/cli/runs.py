@@ -221,7 +221,7 @@ def _show_curves(runs: Sequence[Run], metrics: Sequence[str]) -> None:
             for (letter, _), rows in zip(_lettered(runs), histories, strict=True)
         }
         if not any(curves.values()):
-            known = sorted({name for rows in histories for name in rows[-1:] for name in name})
+            known = sorted({name for rows in histories for last in rows[-1:] for name in last})
             if known:
                 report("warning", f"No run has values of {metric}. Use {one_of(known)}.")
             continue

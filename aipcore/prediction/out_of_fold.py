@@ -44,7 +44,7 @@ class Fold(Predictor):
                 weights={key: column[0] for key, column in blocks[0].weights.items()},
                 masks=masks,
                 penalty=self.voters[0].member.extras(sides[0]).penalty,
-                meta=blocks[0].meta,
+                meta=None if blocks[0].meta is None else list(blocks[0].meta),
                 inputs=sides[0],
             )
 

@@ -174,6 +174,7 @@ class StoredRun:
         recorded: the layers without the changes.
         trust: True if addresses named in the folder may be contacted.
         warnings: sentences for the user.
+        given: the scenario given by the user in place of the recorded one, or None.
     """
 
     folder: RunFolder
@@ -181,6 +182,7 @@ class StoredRun:
     recorded: list[Layer]
     trust: bool
     warnings: list[str]
+    given: AnyScenario | None = None
 
 
 def find_stored_run(
@@ -211,7 +213,7 @@ def find_stored_run(
     recorded.append(places_layer(origin, found))
     warnings.extend(sentence for place in found for sentence in place.sentences)
     request = Request(scenario=loaded, root=root, layers=[*recorded, *changed], plugins=plugins)
-    return StoredRun(folder=folder, request=request, recorded=recorded, trust=trust, warnings=warnings)
+    return StoredRun(folder=folder, request=request, recorded=recorded, trust=trust, warnings=warnings, given=scenario)
 
 
 def _recorded_layers(

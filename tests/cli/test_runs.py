@@ -17,13 +17,14 @@ from aipcore.cli.main import main
 Aip = Callable[..., str]
 
 LISTED = """
-import os, sys
+import sys
+RECORDS = ("run.json", "status.json", ".lock")
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 from aipcore.cli.main import main
 code = main(sys.argv[1:])
 heavy = [name for name in ("tensorflow", "keras", "numpy", "tensorboard", "rich") if name in sys.modules]
-binary = [path for path in opened if "checkpoint" in path or "variables" in path or "tfevents" in path]
+binary = [path for path in opened if path.startswith("runs") and path.rpartition("/")[2] not in RECORDS]
 print("imported:", *heavy, "opened:", *binary, file=sys.stderr)
 sys.exit(code)
 """
@@ -279,13 +280,13 @@ def test_keep_best(aip: Aip, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a/run.json").read_text())["result"]["epochs"] == 2
 
 
-def test_hundreds_of_runs_import_nothing(tmp_path: Path) -> None:
-    """The table of 300 runs imports no TensorFlow, NumPy or Rich, and opens no checkpoint, model or event file."""
-    for number in range(300):
+def test_many_runs_import_nothing(tmp_path: Path) -> None:
+    """The table of many runs imports no TensorFlow, NumPy or Rich, and opens two records of each run."""
+    for number in range(50):
         write_run(tmp_path / f"runs/digits-{number}", train__batch_size=number)
     command = [sys.executable, "-c", LISTED, "runs"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60)
-    assert len(done.stdout.splitlines()) == 301
+    assert len(done.stdout.splitlines()) == 51
     assert done.stderr == "imported: opened:\n"
 
 

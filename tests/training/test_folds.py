@@ -18,7 +18,7 @@ import pytest
 import aipcore as aip
 from aipcore.cli.main import main
 from aipcore.data.folds import divided
-from aipcore.errors import ParamsError, UsageError
+from aipcore.errors import AuthorError, DataError, ParamsError, UsageError
 from aipcore.prediction.locate import find_models
 from aipcore.prediction.out_of_fold import are_folds, score_out_of_fold
 from aipcore.prediction.predictor import load_voter
@@ -29,13 +29,13 @@ from aipcore.training.runs import read_run
 
 QUICK: dict[str, Any] = {
     "trainer": {
-        "epochs": 2, "random_seed": 5, "tune": "off", "skip_sanity_check": True, "export_final": False,
+        "epochs": 2, "random_seed": 5, "force_eager": True, "skip_sanity_check": True, "export_final": False,
         "optimizer": "SGD",
     },
     "train.batch_size": 8,
     "data.workers": 0,
 }  # fmt: skip
-UNSAVED: dict[str, Any] = {**QUICK, "trainer.export_best": False}
+UNSAVED: dict[str, Any] = {**QUICK, "trainer": {**QUICK["trainer"], "export_best": False}}
 
 
 def points() -> tuple[Any, Any]:
@@ -170,7 +170,7 @@ def test_resume_after_an_error(tmp_path: Path, trained: tuple[Path, Any]) -> Non
     """A cross-validation that ended in its second fold is resumed exactly; the finished fold is not touched."""
     whole, _ = trained
     folder = tmp_path / "points"
-    with pytest.raises(RuntimeError, match="cable"):
+    with pytest.raises(AuthorError, match="cable"):
         aip.train(Points, {**UNSAVED, "trainer.folds": 3}, folder, reporter=Failing(3), quiet=True)
     assert sorted(path.name for path in folder.glob("fold-*")) == ["fold-1", "fold-2"]
     assert read_run(folder).state == "interrupted"
@@ -191,6 +191,9 @@ def test_resume_after_an_error(tmp_path: Path, trained: tuple[Path, Any]) -> Non
 def test_impossible_folds(tmp_path: Path) -> None:
     """Contradicting parameters and streams are refused, and no folder remains."""
 
+    class Local(Points):
+        """A class that no other process can import."""
+
     class Streamed(Points):
         """Points without an index."""
 
@@ -199,21 +202,16 @@ def test_impossible_folds(tmp_path: Path) -> None:
 
             return tf.data.Dataset.from_tensor_slices(points())
 
-    for cls, params, error, text in (
-        (Points, {"trainer.fold": 1}, ParamsError, "needs --trainer.folds"),
-        (Points, {"trainer.folds": 3, "trainer.fold": 4}, ParamsError, "is above --trainer.folds"),
-        (
-            Points,
-            {"trainer.folds": 3, "trainer.fold": 1, "trainer.random_seed": None},
-            ParamsError,
-            "needs --trainer.random_seed",
-        ),
-        (Points, {"trainer.folds": 3, "trainer.fold_processes": 2}, UsageError, "other processes can import"),
-        (Points, {"trainer.folds": 99}, aip.errors.DataError, "fewer than the 99 folds"),
-        (Streamed, {"trainer.folds": 3}, aip.errors.DataError, "is a stream"),
+    for cls, given, error, text in (
+        (Points, {"fold": 1}, ParamsError, "needs --trainer.folds"),
+        (Points, {"folds": 3, "fold": 4}, ParamsError, "is above --trainer.folds"),
+        (Points, {"folds": 3, "fold": 1, "random_seed": None}, ParamsError, "needs --trainer.random_seed"),
+        (Local, {"folds": 3, "fold_processes": 2}, UsageError, "other processes can import"),
+        (Points, {"folds": 99}, DataError, "fewer than the 99 folds"),
+        (Streamed, {"folds": 3}, DataError, "is a stream"),
     ):
         with pytest.raises(error, match=text):
-            aip.train(cls, {**UNSAVED, **params}, tmp_path / "out", quiet=True)
+            aip.train(cls, {**UNSAVED, "trainer": {**UNSAVED["trainer"], **given}}, tmp_path / "out", quiet=True)
         assert not (tmp_path / "out").exists()
     with pytest.raises(ParamsError, match="trains several runs"):
         aip.Trainer.from_scenario(Points, {**UNSAVED, "trainer.folds": 3})

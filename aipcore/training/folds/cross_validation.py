@@ -79,6 +79,10 @@ def resume_folds(
     """
     folder, about, params = stored.folder.path, stored.folder.about, resolved.value.trainer
     _check(stored.request, params)
+    if stored.given is not None and params.fold_processes > 1:
+        raise UsageError(
+            "A given scenario cannot be passed to --trainer.fold_processes. Resume with trainer.fold_processes 1."
+        )
     with locked(folder):
         if changed:
             start_tensorflow(params.device)
@@ -92,11 +96,10 @@ def resume_folds(
             stored.request, layers=[layer for layer in stored.request.layers if layer is not stored.recorded[2]]
         )
         request = attrs.evolve(request, layers=[*request.layers, _seed_layer(about.get("seed"))])
-        cls = stored.request.scenario.cls if stored.request.scenario.kind == "class" else None
         overrides = stored.request.layers[len(stored.recorded) :]
 
         def again(path: Path, shown: Output) -> TrainResult:
-            return resume(find_stored_run(path, overrides, trust=stored.trust, scenario=cls), shown)
+            return resume(find_stored_run(path, overrides, trust=stored.trust, scenario=stored.given), shown)
 
         folds = _Folds(folder, request, params.folds, output, about, overrides=overrides, trust=stored.trust)
         return folds.run(train, again, processes=params.fold_processes, changed=changed)
@@ -273,7 +276,7 @@ class _Folds:
 def _result_of(run: Run) -> TrainResult:
     """Return the recorded result of a fold, without its model."""
     return TrainResult(
-        status=run.state if run.state in ("finished", "stopped") else "interrupted",  # type: ignore[arg-type]
+        status=run.state if run.state in ("finished", "stopped") else "interrupted",
         output_dir=run.path,
         epochs=run.epochs,
         history=history(run),

@@ -20,6 +20,9 @@ from aipcore.hooks.manager import get_plugin_manager
 OUTPUT = "output.log"
 """The file with the output of a fold's process, in the folder of the fold."""
 
+HEAD = 8
+"""The bytes before a request, with its length."""
+
 POLL = 0.1
 """Seconds between two looks at the processes."""
 
@@ -91,7 +94,7 @@ class FoldProcesses:
         self._running[fold] = process
         assert process.stdin is not None
         data = pickle.dumps(content)
-        process.stdin.write(len(data).to_bytes(8, "big") + data)
+        process.stdin.write(len(data).to_bytes(HEAD, "big") + data)
         process.stdin.flush()
         self._tell(f"Fold {fold} trains in process {process.pid}; its output is in {folder / OUTPUT}")
 
@@ -102,8 +105,9 @@ class FoldProcesses:
             return ""
         if self._received is not None:
             return ""
-        lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
-        return f"Fold {fold} failed: {lines[0] if lines else f'exit code {code}'}"
+        lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
+        reason = next((line for line in reversed(lines) if line.startswith("error: ")), f"exit code {code}")
+        return f"Fold {fold} failed ({reason.removeprefix('error: ').removesuffix('.')}). See {folder / OUTPUT}."
 
     def _handle(self, number: int, frame: object) -> None:
         del frame
@@ -117,13 +121,18 @@ class FoldProcesses:
 
 def follow_parent() -> Any:
     """Return the request of the parent process, and end the run when the parent ends."""
-    size = int.from_bytes(sys.stdin.buffer.read(8), "big")
-    # Only the parent, of the same user and version, writes to this pipe.
-    request = pickle.loads(sys.stdin.buffer.read(size))
+    # Python's own standard input cannot be read by a thread when the process ends.
+    pipe = os.dup(0)
+    with os.fdopen(os.dup(pipe), "rb", buffering=0) as given:
+        size = int.from_bytes(given.read(HEAD), "big")
+        content = b""
+        while len(content) < size and (more := given.read(size - len(content))):
+            content += more
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(pipe, 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="aip-folds", daemon=True).start()
-    return request
+    # Only the parent, which has the same user and version, writes to this pipe.
+    return pickle.loads(content)
