@@ -218,7 +218,7 @@ def test_impossible_folds(tmp_path: Path) -> None:
 
 
 WORDS = (
-    "--trainer.folds", "3", "--trainer.epochs", "12", "--trainer.random_seed", "3", "--trainer.tune", "off",
+    "--trainer.folds", "3", "--trainer.epochs", "6", "--trainer.random_seed", "3", "--trainer.tune", "off",
     "--trainer.jit_compile", "off", "--trainer.export_final", "False", "--checkpoint.every_steps", "5", "-q",
 )  # fmt: skip
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
@@ -255,21 +255,26 @@ def test_kill_in_the_third_fold(tmp_path: Path) -> None:
     }
     finished(aip_process("resume", "killed", "-q", cwd=tmp_path))
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    expected = outcome(tmp_path / "whole")
-    assert outcome(tmp_path / "killed") == expected
-    parallel = aip_process(
-        "train", "tutorial", *WORDS, "--trainer.output_dir", "p", "--trainer.fold_processes", "2", cwd=tmp_path
-    )
-    while not list((tmp_path / "p/fold-2").glob("checkpoint/step-*")):
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    scores = finished(aip_process("lav", "killed", cwd=tmp_path))
+    assert "out of fold\tsamples" in scores
+    assert "Mean and standard deviation of 3 folds" in scores
+
+
+@pytest.mark.slow
+def test_folds_in_processes(tmp_path: Path) -> None:
+    """Folds in two processes, interrupted and resumed, are bit-identical to folds one after another."""
+    finished(aip_process("train", "tutorial", *WORDS, "--trainer.output_dir", "whole", cwd=tmp_path))
+    words = (*WORDS, "--trainer.output_dir", "parallel", "--trainer.fold_processes", "2")
+    parallel = aip_process("train", "tutorial", *words, cwd=tmp_path)
+    while not list((tmp_path / "parallel").glob("fold-*/checkpoint/step-*")):
         assert parallel.poll() is None, parallel.communicate()[0]
         time.sleep(0.02)
     parallel.send_signal(signal.SIGINT)
     finished(parallel, 130)
-    finished(aip_process("resume", "p", cwd=tmp_path))
-    assert outcome(tmp_path / "p") == expected
-    scores = finished(aip_process("lav", "p", cwd=tmp_path))
-    assert "out of fold\tsamples" in scores
-    assert "Mean and standard deviation of 3 folds" in scores
+    assert json.loads((tmp_path / "parallel/run.json").read_text())["result"]["status"] == "interrupted"
+    assert "Mean and standard deviation" in finished(aip_process("resume", "parallel", cwd=tmp_path))
+    assert outcome(tmp_path / "parallel") == outcome(tmp_path / "whole")
 
 
 def test_commands(

@@ -206,10 +206,13 @@ class _Folds:
             return read_run(fold_folder(self.folder, fold)).state in ("finished", "stopped")
         return False
 
+    def _has_records(self, fold: int) -> bool:
+        return all((fold_folder(self.folder, fold) / name).exists() for name in RUN_RECORDS)
+
     def _has_begun(self, fold: int) -> bool:
         """Return True if the run of a fold has its records. Otherwise, remove what a kill at its start has left."""
         folder = fold_folder(self.folder, fold)
-        if all((folder / name).exists() for name in RUN_RECORDS):
+        if self._has_records(fold):
             return True
         for name in (*RUN_RECORDS, *(f".{name}.new" for name in RUN_RECORDS), "train.log", LOCK):
             (folder / name).unlink(missing_ok=True)
@@ -238,7 +241,8 @@ class _Folds:
         shown.close()
 
     def _finish(self, output: Output, seconds: float, signal: int | None) -> TrainResult:
-        runs = [read_run(path) for n in range(1, self.folds + 1) if (path := fold_folder(self.folder, n)).exists()]
+        begun = [fold for fold in range(1, self.folds + 1) if self._has_records(fold)]
+        runs = [read_run(fold_folder(self.folder, fold)) for fold in begun]
         results = [_result_of(run) for run in runs]
         done = [run.state in ("finished", "stopped") for run in runs]
         complete = len(runs) == self.folds and all(done)
@@ -247,7 +251,7 @@ class _Folds:
         status = "finished" if complete else "interrupted"
         rows = [
             {"fold": fold, "status": run.state, "best_epoch": run.best_epoch, "values": logs}
-            for fold, (run, logs) in enumerate(zip(runs, values, strict=True), 1)
+            for fold, run, logs in zip(begun, runs, values, strict=True)
         ]
         content = {"status": status, "folds": rows, "mean": mean, "deviation": deviation}
         write_file(self.folder / "run.json", json.dumps({**self.about, "result": content}, indent=2) + "\n")
