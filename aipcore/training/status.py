@@ -87,41 +87,46 @@ def as_finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def update_status(folder: Path, **changes: Any) -> None:
-    """Change some values of a run's status. It only informs, so a failed write is ignored, and nothing is flushed."""
-    status = read_status(folder) or Status(started=datetime.now(UTC).isoformat(timespec="seconds"))
-    content = attrs.asdict(attrs.evolve(status, **changes))
+def write_status(folder: Path, status: Status) -> None:
+    """Write the status of a run. It only informs, so a failed write is ignored, and nothing is flushed to disk."""
     with suppress(OSError):
-        write_file(folder / STATUS, json.dumps(content, indent=1) + "\n", flush=False)
+        write_file(folder / STATUS, json.dumps(attrs.asdict(status), indent=1) + "\n", flush=False)
+
+
+def earlier_status(folder: Path) -> Status:
+    """Return the status of a run that is resumed, or that of a new run."""
+    return read_status(folder) or Status(started=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 class StatusReporter(Reporter):
-    """Writes the status of a run to its folder."""
+    """Writes the status of a run to its folder after each epoch."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._begun = False
+        self._status: Status | None = None
 
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
         """Record the start of the first epoch of this process."""
         del epochs, steps
-        if not self._begun:
-            self._begun = True
-            update_status(self._folder, state="running", reason="", epochs=epoch - 1)
+        if self._status is None:
+            self._status = earlier_status(self._folder)
+            self._write(state="running", reason="", epochs=epoch - 1)
 
     def epoch_ended(self, report: EpochReport) -> None:
         """Record the epoch."""
         changes: dict[str, Any] = {"epochs": report.epoch, "monitor": report.monitor, "mode": report.mode}
         if report.is_best:
             changes |= {"best": float(report.logs[report.monitor]), "best_epoch": report.epoch}
-        update_status(self._folder, **changes)
+        self._write(**changes)
 
     def summary(self, result: TrainResult) -> None:
         """Record the end of the run."""
         best = {"best": result.best, "best_epoch": result.best_epoch}
-        update_status(
-            self._folder, state=result.status, reason="", epochs=result.epochs, monitor=result.monitor, **best
-        )
+        self._write(state=result.status, reason="", epochs=result.epochs, monitor=result.monitor, **best)
+
+    def _write(self, **changes: Any) -> None:
+        self._status = attrs.evolve(self._status or earlier_status(self._folder), **changes)
+        write_status(self._folder, self._status)
 
 
 @contextmanager
@@ -133,8 +138,8 @@ def recorded_failure(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error) if isinstance(error, AipError) else sentence(error)
-        update_status(folder, state="failed", reason=redacted(reason)[:REASON])
+        write_status(folder, attrs.evolve(earlier_status(folder), state="failed", reason=redacted(reason)[:REASON]))
         raise
     except BaseException:
-        update_status(folder, state="interrupted")
+        write_status(folder, attrs.evolve(earlier_status(folder), state="interrupted"))
         raise
