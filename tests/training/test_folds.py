@@ -29,13 +29,12 @@ from aipcore.training.runs import read_run
 
 QUICK: dict[str, Any] = {
     "trainer": {
-        "epochs": 2, "random_seed": 5, "force_eager": True, "skip_sanity_check": True, "export_final": False,
-        "optimizer": "SGD",
+        "epochs": 2, "random_seed": 5, "force_eager": True, "skip_sanity_check": True, "export_best": False,
+        "export_final": False, "optimizer": "SGD",
     },
     "train.batch_size": 8,
     "data.workers": 0,
 }  # fmt: skip
-UNSAVED: dict[str, Any] = {**QUICK, "trainer": {**QUICK["trainer"], "export_best": False}}
 
 
 def points() -> tuple[Any, Any]:
@@ -108,7 +107,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """Return the folder and the result of three folds, with their best models."""
+    """Return the folder and the result of three folds. Their models are those of the last checkpoints."""
     folder = tmp_path_factory.mktemp("folds") / "points"
     return folder, aip.train(Points, {**QUICK, "trainer.folds": 3}, folder, quiet=True)
 
@@ -119,7 +118,7 @@ def test_folds_equal_runs_by_hand(trained: tuple[Path, Any]) -> None:
     by_hand = []
     for fold in range(3):
         cls = type("ByHand", (ByHand,), {"fold": fold, "__module__": __name__})
-        by_hand.append(aip.train(cls, UNSAVED, folder.parent / f"hand-{fold}", quiet=True).history)
+        by_hand.append(aip.train(cls, QUICK, folder.parent / f"hand-{fold}", quiet=True).history)
     assert [each.history for each in result.folds] == by_hand
     best = [history[each.best_epoch - 1] for history, each in zip(by_hand, result.folds, strict=True)]
     for name in ("loss", "val_accuracy", "val_loss"):
@@ -150,8 +149,7 @@ def test_out_of_fold_scores(trained: tuple[Path, Any]) -> None:
     outputs = np.zeros((60, 3))
     voters = []
     for fold, model in enumerate(find_models(folder)):
-        scenario = Points(Points.params_class()) if hasattr(Points, "params_class") else Points(ScenarioParams())
-        voters.append(load_voter(model, scenario))
+        voters.append(load_voter(model, Points(ScenarioParams())))
         held = assigned == fold
         outputs[held] = aip.Predictor([voters[-1]]).predict_raw(inputs[held])
     assert are_folds(voters)
@@ -162,7 +160,7 @@ def test_out_of_fold_scores(trained: tuple[Path, Any]) -> None:
     assert (score.samples, skipped) == (60, [])
     assert score.values["accuracy"] == pytest.approx(expected, abs=1e-6)
     assert score.values["loss"] == pytest.approx(losses.mean(), rel=1e-5)
-    in_training = [each.best for each in result.folds]
+    in_training = [each.history[-1]["val_accuracy"] for each in result.folds]
     assert [values["accuracy"] for values in score.models.values()] == pytest.approx(in_training, abs=1e-6)
 
 
@@ -171,7 +169,7 @@ def test_resume_after_an_error(tmp_path: Path, trained: tuple[Path, Any]) -> Non
     whole, _ = trained
     folder = tmp_path / "points"
     with pytest.raises(AuthorError, match="cable"):
-        aip.train(Points, {**UNSAVED, "trainer.folds": 3}, folder, reporter=Failing(3), quiet=True)
+        aip.train(Points, {**QUICK, "trainer.folds": 3}, folder, reporter=Failing(3), quiet=True)
     assert sorted(path.name for path in folder.glob("fold-*")) == ["fold-1", "fold-2"]
     assert read_run(folder).state == "interrupted"
     with pytest.raises(UsageError, match="fold-3 is missing"):
@@ -211,10 +209,10 @@ def test_impossible_folds(tmp_path: Path) -> None:
         (Streamed, {"folds": 3}, DataError, "is a stream"),
     ):
         with pytest.raises(error, match=text):
-            aip.train(cls, {**UNSAVED, "trainer": {**UNSAVED["trainer"], **given}}, tmp_path / "out", quiet=True)
+            aip.train(cls, {**QUICK, "trainer": {**QUICK["trainer"], **given}}, tmp_path / "out", quiet=True)
         assert not (tmp_path / "out").exists()
     with pytest.raises(ParamsError, match="trains several runs"):
-        aip.Trainer.from_scenario(Points, {**UNSAVED, "trainer.folds": 3})
+        aip.Trainer.from_scenario(Points, {**QUICK, "trainer.folds": 3})
 
 
 WORDS = (
