@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -31,6 +32,7 @@ from aipcore.errors import AipError, UsageError
 from aipcore.params.names import count, one_of, printable
 from aipcore.training.run_folder import resume_command
 from aipcore.training.runs import Run, differing, find_runs, history, read_run
+from aipcore.training.status import as_finite
 
 RUNS = "runs"
 """The folder with the runs of `aip train`."""
@@ -135,6 +137,9 @@ def show(path: Path, as_json_: bool) -> None:
         click.echo("\nParameters that are not defaults")
         _show_lines([(f"  {printable(name)}", text) for name, text in changed])
     if run.runs:
+        if means := _means(run.about.get("result")):
+            click.echo("\nMean and standard deviation of the folds")
+            _show_lines([(f"  {name}", text) for name, text in means])
         click.echo()
         click.echo("".join(f"{line}\n" for line in table_lines(run.runs, terminal_width())), nl=False)
     elif run.monitor:
@@ -162,6 +167,19 @@ def _summary(run: Run) -> list[tuple[str, str]]:
         ("next", resume_command(Path(printable(run.path))) if run.state == "interrupted" else ""),
     ]
     return [(name, text) for name, text in lines if text]
+
+
+def _means(result: Any) -> list[tuple[str, str]]:
+    """Return the recorded mean and deviation of each value over the folds."""
+    mean, deviation = ((result.get(name) if isinstance(result, dict) else None) for name in ("mean", "deviation"))
+    if not (isinstance(mean, dict) and isinstance(deviation, dict)):
+        return []
+    found = [(name, as_finite(value), as_finite(deviation.get(name))) for name, value in mean.items()]
+    return [
+        (printable(name), f"{value:.4g} ± {spread:.4g}")
+        for name, value, spread in found
+        if value is not None and spread is not None and name not in ("learning_rate", "ema_rate")
+    ]
 
 
 def _show_lines(lines: Sequence[tuple[str, str]]) -> None:

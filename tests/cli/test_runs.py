@@ -132,6 +132,16 @@ def test_table(aip: Aip, tmp_path: Path) -> None:
     assert "does not exist" in aip("runs", "nowhere", code=2)
 
 
+def write_cross_validation(place: Path, folds: Path) -> None:
+    """Write the records of a cross-validation to the folder of its folds."""
+    write_run(place / "parent", trainer__folds=3)
+    for name in ("run.json", "params.json", "train.log", ".lock"):
+        (place / "parent" / name).rename(folds / name)
+    about = json.loads((folds / "run.json").read_text())
+    result = {"mean": {"loss": 0.5, "x": "\x1b"}, "deviation": {"loss": 0.25, "x": []}}
+    (folds / "run.json").write_text(json.dumps({**about, "result": result}))
+
+
 def test_groups(aip: Aip, tmp_path: Path, held: Callable[[Path], None]) -> None:
     """A sweep has one row with its best trial, folds have one with their mean; both can be opened."""
     sweep, folds = tmp_path / "runs/sweep", tmp_path / "runs/folds"
@@ -140,9 +150,7 @@ def test_groups(aip: Aip, tmp_path: Path, held: Callable[[Path], None]) -> None:
     (sweep / "sweep.json").write_text("{}")
     for number, best in enumerate((0.25, 0.5), 1):
         write_run(folds / f"fold-{number}", best=best, trainer__folds=3, trainer__fold=number)
-    write_run(tmp_path / "parent", trainer__folds=3)
-    for name in ("run.json", "params.json", ".lock"):
-        (tmp_path / "parent" / name).rename(folds / name)
+    write_cross_validation(tmp_path, folds)
     found = {each["kind"]: each for each in json.loads(aip("runs", "--json"))}
     assert list(found) == ["folds", "sweep"] or list(found) == ["sweep", "folds"]
     assert (found["sweep"]["best"], found["sweep"]["total"], found["sweep"]["state"]) == (0.75, 3, "finished")
@@ -155,6 +163,23 @@ def test_groups(aip: Aip, tmp_path: Path, held: Callable[[Path], None]) -> None:
     assert json.loads(aip("runs", "-f", "name=*folds", "--json"))[0]["state"] == "running"
     assert "is running" in aip("runs", "rm", "runs/folds", "--yes", code=2)
     assert "is a sweep" in aip("runs", "rm", "runs/sweep", "--yes", code=2)
+
+
+def test_remove_folds(aip: Aip, tmp_path: Path) -> None:
+    """A cross-validation is shown and deleted with all its folds."""
+    folds = tmp_path / "folds"
+    for number in (1, 2):
+        write_run(folds / f"fold-{number}", trainer__folds=2, trainer__fold=number)
+    write_cross_validation(tmp_path, folds)
+    (folds / "notes.md").touch()
+    assert "  loss  0.5 ± 0.25" in aip("runs", "show", "folds")
+    aip("runs", "rm", "folds", "--keep-best", "--yes")
+    for number in (1, 2):
+        assert (folds / f"fold-{number}/best").is_dir()
+        assert not (folds / f"fold-{number}/checkpoint").exists()
+    assert len(json.loads(aip("runs", "folds", "--json"))) == 2
+    assert "notes.md" in aip("runs", "rm", "folds", "--yes")
+    assert [path.name for path in folds.iterdir()] == ["notes.md"]
 
 
 def test_damage_and_hostile_content(aip: Aip, tmp_path: Path) -> None:
