@@ -61,7 +61,7 @@ class RunsGroup(Group):
         return [CompletionItem("", type="dir"), *super().shell_complete(ctx, incomplete)]
 
 
-@click.group("runs", cls=RunsGroup)
+@click.group("runs", cls=RunsGroup, subcommand_metavar="[FOLDER] | COMMAND [ARGS]...")
 def command() -> None:
     """List, show, compare and delete runs.
 
@@ -82,7 +82,7 @@ def command() -> None:
     multiple=True,
     metavar="CONDITION",
     help=f"List matching runs only. CONDITION is NAME=VALUE, with =, !=, <, <=, > or >=. NAME is {one_of(FIELDS)}, or "
-    "a parameter such as lr. VALUE may contain * and ?. May be repeated.",
+    "a parameter such as lr. VALUE may contain * and ?; age is in seconds, size in bytes. May be repeated.",
 )
 @click.option("--sort", "-s", "by", default="age", metavar="NAME", help="Sort by this value. By default by age.")
 @click.option("--reverse", "-r", is_flag=True, help="Reverse the order.")
@@ -252,7 +252,7 @@ def _show_curves(runs: Sequence[Run], metrics: Sequence[str]) -> None:
 @click.option("--keep-best", is_flag=True, help="Keep the best model and the records of each run.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before deleting.")
 def remove(paths: Sequence[Path], keep_best: bool, yes: bool) -> None:
-    """Delete runs, after a question.
+    """Delete runs after confirmation.
 
     Files that no run has written are kept. A running run is never deleted. With --keep-best, aip lav, predict and
     export still work, but the run cannot be resumed.

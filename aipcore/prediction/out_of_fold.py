@@ -27,7 +27,8 @@ def are_folds(voters: Sequence[EnsembleMember]) -> bool:
     if len(known) < len(splits) or lav_data_of(voters[0].scenario) is not None:
         return False
     same = {(split.folds, split.seed, split.by) for split in known}
-    return len(same) == 1 and sorted(split.fold for split in known) == list(range(1, known[0].folds + 1))
+    folds = len(known)
+    return same == {(folds, known[0].seed, known[0].by)} and {split.fold for split in known} == {*range(1, folds + 1)}
 
 
 class Fold(Predictor):

@@ -17,6 +17,10 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 """Keras' dtype policy for each `trainer.precision`: layers compute in it and keep their weights in float32."""
 
 
+MOST_FOLDS = 1000
+"""Maximum number of folds of a cross-validation."""
+
+
 @params
 class CheckpointParams:
     """Checkpoints for resuming a run."""
@@ -112,7 +116,7 @@ class TrainerParams:
         None,
         help="Folds of a cross-validation. The training data is divided into this many parts. For each part, a run "
         "trains on the others and validates on the part. none trains one run.",
-        check=at_least(2),
+        check=Check(f"from 2 to {MOST_FOLDS}", lambda folds: 2 <= folds <= MOST_FOLDS),
     )
     fold: int | None = field(
         None,

@@ -288,11 +288,12 @@ def _folds(path: Path, about: Mapping[str, Any], params: Mapping[str, Any]) -> R
     wanted = as_whole(params["trainer.folds"]) or 0
     mode, scored = _comparable(runs)
     size, started = _usage(path)
-    state = _joint_state(runs)
-    if is_locked(path):
+    states = {run.state for run in runs}
+    state: State = "finished" if len(runs) == wanted and states <= {"finished", "stopped"} else "interrupted"
+    if is_locked(path) or "running" in states:
         state = "running"
-    elif len(runs) < wanted and state == "finished":
-        state = "interrupted"
+    elif states & {"failed", "damaged"}:
+        state = "failed"
     return Run(
         path=path,
         kind="folds",

@@ -171,7 +171,10 @@ def test_resume_after_an_error(tmp_path: Path, trained: tuple[Path, Any]) -> Non
     with pytest.raises(AuthorError, match="cable"):
         aip.train(Points, {**QUICK, "trainer.folds": 3}, folder, reporter=Failing(3), quiet=True)
     assert sorted(path.name for path in folder.glob("fold-*")) == ["fold-1", "fold-2"]
-    assert read_run(folder).state == "interrupted"
+    assert read_run(folder).state == "failed"
+    failed = read_run(folder / "fold-2")
+    assert (failed.state, failed.epochs) == ("failed", 0)
+    assert "The cable was pulled." in failed.reason
     with pytest.raises(UsageError, match="fold-3 is missing"):
         find_models(folder)
     before = {path: path.stat().st_mtime_ns for path in (folder / "fold-1").rglob("*")}
