@@ -162,12 +162,12 @@ class ModelFolderCommand(WordsCommand):
     def parameters(self, words: list[str]) -> list[Description]:
         """Return the parameters of the first model if its scenario is an installed plugin."""
         from aipcore.cli.model_request import split_model_arguments
-        from aipcore.prediction.locate import find_model, recorded_layer, scenario_of
+        from aipcore.prediction.locate import find_models, recorded_layer, scenario_of
         from aipcore.prediction.params import FIXED, applied_params_class
 
         arguments = split_model_arguments(words, (), self.name or "", several=self.several)
         plugins = get_plugin_manager()
-        model = find_model(expanded(arguments.models[0]))
+        model = find_models(expanded(arguments.models[0]))[0]
         scenario, plugins = scenario_of(model, plugins, trust=False)
         root = applied_params_class(scenario.cls.params_class)
         tree = fill(root, [recorded_layer(model), Layer.from_arguments(arguments.rest)], plugins)

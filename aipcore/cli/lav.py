@@ -8,12 +8,13 @@ from typing import Any
 from aipcore.cli.completion import ModelFolderCommand, words_command
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, command_option
-from aipcore.cli.style import report
+from aipcore.cli.style import echo, report
 from aipcore.cli.tables import show_scores, write_scores
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved, to_dict
 from aipcore.prediction.formats import STORED, check_output
+from aipcore.training.folds.summary import mean_and_deviation, summary_lines
 
 JSON = command_option("--json", help="Also write the scores to FILE as JSON.", metavar="FILE")
 DUMP = command_option(
@@ -84,6 +85,7 @@ def _lav(
 
     start_computing(resolved[0].value.device)
     from aipcore.prediction.lav import Jury, run_lav
+    from aipcore.prediction.out_of_fold import are_folds, score_out_of_fold
     from aipcore.prediction.predictor import load_voter
     from aipcore.prediction.saved_predictions import Stored, write_stored
 
@@ -96,10 +98,13 @@ def _lav(
     scenarios = [each.scenario.cls(params.value) for each, params in zip(requests, resolved, strict=True)]
     if others:
         voters = [load_voter(each.model, scenario) for each, scenario in zip(requests, scenarios, strict=True)]
-        scores, skipped = Jury(voters).score(stored)
+        scores, skipped = score_out_of_fold(voters, stored) if are_folds(voters) else Jury(voters).score(stored)
     else:
         scores, skipped = run_lav(request.model, scenarios[0], eager=eager, stored=stored)
     show_scores(console, scores)
+    if others and scores[0].joint != "vote":
+        for line in summary_lines(*mean_and_deviation(list(scores[0].models.values())), len(requests)):
+            echo(line)
     for text in skipped:
         report("warning", text)
     if json_file is not None:

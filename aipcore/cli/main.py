@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "predict": ("aipcore.cli.predict", "Predict with one or more trained models."),
     "evaluate": ("aipcore.cli.evaluate", "Score stored outputs of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),
+    "runs": ("aipcore.cli.runs", "List, show, compare and delete runs."),
     "params": ("aipcore.cli.params", "Print the parameters of a command line and the origin of each value."),
     "plugins": ("aipcore.cli.plugins", "List, describe, check and create plugins."),
     "doctor": ("aipcore.cli.doctor", "Show versions, devices, plugins and known problems."),

@@ -19,7 +19,7 @@ from aipcore.files import expanded
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, fill, sections
 from aipcore.params.tree import build_tree
-from aipcore.prediction.locate import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
+from aipcore.prediction.locate import ModelDir, find_models, recorded_layer, resolved_params, scenario_of
 from aipcore.prediction.params import CHANGEABLE, FIXED, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.params import ScenarioParams
@@ -132,8 +132,7 @@ def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[st
     """
     overrides, trust = Layer.from_arguments(arguments.rest), "--trust" in arguments.options
     requests = []
-    for text in arguments.models:
-        model = find_model(expanded(text))
+    for model in (model for text in arguments.models for model in find_models(expanded(text))):
         scenario, plugins = scenario_of(model, get_plugin_manager(), trust=trust)
         if moved := moved_scenario(model.about, scenario):
             report("warning", moved)

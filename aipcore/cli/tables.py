@@ -54,7 +54,7 @@ def _columns(scores: Sequence[ListScore]) -> Iterator[tuple[str, int, Mapping[st
     """Yield the heading, sample count and values of each list, followed by those of each model of an ensemble."""
     for score in scores:
         yield (
-            " ".join(part for part in (score.name, "vote" if score.models else "") if part),
+            " ".join(part for part in (score.name, score.joint if score.models else "") if part),
             score.samples,
             score.values,
         )

@@ -15,6 +15,7 @@ from aipcore.data.batching import Batching, Layout
 from aipcore.data.cache import cache, count_generated
 from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
 from aipcore.data.fingerprint import fingerprint
+from aipcore.data.folds import Select, selected
 from aipcore.data.loader import DataLoader
 from aipcore.data.parallel import ParallelDataset
 from aipcore.data.params import DEFAULT_BATCH_SIZE
@@ -73,6 +74,7 @@ class Pipeline:
             samples exceed `preload_bytes` with "auto".
         window: the number of samples of a stream that are put into a random order together; 0: none.
         process: the index of this process and the number of processes that train together, for a sharded `Stream`.
+        select: selects some of the unprocessed samples, for a cross-validation. A stream is then an error.
     """
 
     def __init__(
@@ -95,12 +97,14 @@ class Pipeline:
         streamed: bool = False,
         window: int = 0,
         process: tuple[int, int] = (0, 1),
+        select: Select | None = None,
     ) -> None:
         self.mode = mode
         self.origin = origin
         self.processors = Processors.make(as_processors(processors, origin), mode, seed=seed, origin=origin)
         self._convert = convert
         self._window = window
+        self._select = select
         again = again if again is not None or isinstance(source, Iterator) else lambda: source
         streamed = streamed or (preload == "off" and again is not None)
         # Only training shares the samples of a sharded stream.
@@ -269,6 +273,8 @@ class Pipeline:
         except TooLargeError:
             assert self._again is not None
             return self._streamed(self._limited(IterableSource(Stream(self._again), self.origin)))
+        if self._select is not None:
+            source = selected(source, self._select(source, self.origin))
         if self._wants_fingerprint:
             self._fingerprint = fingerprint(source)
         if isinstance(source, MemoryDataset) and not processors.processes:
@@ -297,6 +303,11 @@ class Pipeline:
         return source if self._limit is None else source.first(self._limit)
 
     def _streamed(self, source: Source) -> StreamDataset:
+        if self._select is not None:
+            raise DataError(
+                f"{self.origin} is a stream, which cannot be divided into folds. Return samples by index for "
+                "--trainer.folds: arrays, a list, or an object with __len__ and __getitem__."
+            )
         dataset = StreamDataset(
             source,
             self.processors,

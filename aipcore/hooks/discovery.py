@@ -209,6 +209,7 @@ RESERVED_COMMANDS = (
     "plugins",
     "predict",
     "resume",
+    "runs",
     "train",
 )
 """Reserved command names: those of current and planned commands of aip."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from aipcore.data.adapters import is_stream
 from aipcore.data.adapters.arrays import as_sides, is_arrays
+from aipcore.data.folds import FoldSplit, Select
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.processor import Mode
 from aipcore.data.sample import Sample
@@ -31,6 +32,7 @@ def open_pipeline(
     again: Callable[[], Any] | None = None,
     preload: Preload = "auto",
     limit: int | None = None,
+    select: Select | None = None,
 ) -> Iterator[Pipeline]:
     """Process data as in training, without the targets if only inputs are needed. The context ends the workers.
 
@@ -43,6 +45,7 @@ def open_pipeline(
         again: returns the data again; without it, an iterator is read once and kept.
         preload: keep processed samples in memory; see `Pipeline`.
         limit: use only this many samples from the start of the data.
+        select: selects some of the samples; see `Pipeline`.
     """
     workers = make_workers(scenario.params)
     given = _for(mode, data)
@@ -58,12 +61,41 @@ def open_pipeline(
             workers=workers,
             limit=limit,
             again=None if again is None else lambda: _for(mode, again()),
+            select=select,
         )
     finally:
         workers.close()
 
 
 Array = npt.NDArray[Any]
+
+
+def fold_of(about: Mapping[str, Any]) -> FoldSplit | None:
+    """Return the division of the training data recorded with the model of a fold; None for other models."""
+    trainer = about["params"].get("trainer")
+    if not isinstance(trainer, Mapping):
+        return None
+    folds, fold, by, seed = trainer.get("folds"), trainer.get("fold"), trainer.get("folds_by"), about.get("seed")
+    if not (isinstance(folds, int) and isinstance(fold, int) and isinstance(seed, int) and isinstance(by, str | None)):
+        return None
+    return FoldSplit(folds=folds, fold=fold, seed=seed, by=by) if 1 <= fold <= folds and seed >= 0 else None
+
+
+@contextmanager
+def open_held_out(scenario: Scenario, split: FoldSplit, *, seed: int, limit: int | None = None) -> Iterator[Pipeline]:
+    """Process the training samples of one fold for evaluation, with which its model was validated."""
+    with open_pipeline(
+        scenario,
+        scenario.train_data(),
+        "train_data()",
+        mode=Mode.EVALUATION,
+        seed=seed,
+        again=scenario.train_data,
+        preload=scenario.params.val.preload,
+        limit=scenario.params.train.limit,
+        select=split.validation(limit),
+    ) as pipeline:
+        yield pipeline
 
 
 def lav_lists(scenario: Scenario) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class ListScore:
         notes: values that could not be computed, with the reason.
         shown: samples to print.
         models: for an ensemble, the values of each model by its path.
+        joint: for an ensemble, the heading of the joint values.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ListScore:
     notes: tuple[str, ...] = ()
     shown: tuple[ShownSample, ...] = ()
     models: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
+    joint: str = "vote"
 
 
 @attrs.frozen(kw_only=True, eq=False)

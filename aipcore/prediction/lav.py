@@ -18,7 +18,7 @@ from aipcore.data.processor import Mode
 from aipcore.data.sampler import SampleOrder
 from aipcore.distributed.strategy import Distribution
 from aipcore.errors import AipError, DataError, UsageError, author_errors, located_sentence
-from aipcore.prediction.data import lav_lists, open_pipeline
+from aipcore.prediction.data import fold_of, lav_lists, open_held_out, open_pipeline
 from aipcore.prediction.evaluate_saved import Answers, ListScore, Scorer
 from aipcore.prediction.loaded_model import LoadedModel, Model, has_extras, load_graph, takes
 from aipcore.prediction.locate import ModelDir
@@ -29,6 +29,7 @@ from aipcore.scenario.losses import LossTerm, Objective, has_loss_values
 from aipcore.scenario.metrics import Example, metric_sets
 from aipcore.scenario.model import trained_outputs
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.pipelines import lav_data_of
 from aipcore.scenario.preprocessing import Preprocessing
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.scenario.scenario import Scenario
@@ -172,20 +173,26 @@ def run_lav(
     params = scenario.params
     scores: list[ListScore] = []
     skipped: list[str] = []
-    for name, data in lav_lists(scenario).items():
-        origin = f"lav_data()[{name!r}]" if name else "val_data()"
+    split = fold_of(model.about) if lav_data_of(scenario) is None else None
+    lists = lav_lists(scenario) if split is None else {"": None}
+    for name, data in lists.items():
+        origin = "train_data()" if split is not None else f"lav_data()[{name!r}]" if name else "val_data()"
         preload = params.lav.preload if name else params.val.preload
         limit = params.lav.limit if name or params.lav.limit is not None else params.val.limit
-        with open_pipeline(
-            scenario,
-            data,
-            origin,
-            mode=Mode.EVALUATION,
-            seed=model.seed,
-            again=partial(_again, scenario, name),
-            preload=preload,
-            limit=limit,
-        ) as pipeline:
+        if split is None:
+            opened = open_pipeline(
+                scenario,
+                data,
+                origin,
+                mode=Mode.EVALUATION,
+                seed=model.seed,
+                again=partial(_again, scenario, name),
+                preload=preload,
+                limit=limit,
+            )
+        else:
+            opened = open_held_out(scenario, split, seed=model.seed, limit=limit)
+        with opened as pipeline:
             dataset = pipeline.dataset()
             evaluation = _evaluation(graph, model, scenario, dataset, _batch_size(params, dataset), origin, eager)
             evaluator = check_evaluator(scenario.evaluator())

@@ -28,7 +28,7 @@ from aipcore.scenario.record import (
     recorded_working_dir,
 )
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.artifacts import MODELS, SAVED_MODEL, find_artifact
+from aipcore.training.artifacts import MODELS, SAVED_MODEL, find_artifact, fold_folders
 from aipcore.training.request import load_any
 
 logger = logging.getLogger("aipcore.prediction")
@@ -70,6 +70,15 @@ def find_model(path: Path) -> ModelDir:
     for warning in found.warnings:
         logger.warning(warning)
     return _model(found.path) if found.kind == "model" else _checkpoint(found.path)
+
+
+def find_models(path: Path) -> list[ModelDir]:
+    """Find the model at a path; see `find_model`. The folder of a cross-validation has one for each fold.
+
+    Raises:
+        UsageError: see `find_model`; or a fold has no model.
+    """
+    return [find_model(each) for each in fold_folders(path) or [path]]
 
 
 def scenario_of(

@@ -26,7 +26,7 @@ from aipcore.params import Layer
 from aipcore.prediction.data import cut_masked_end, open_pipeline
 from aipcore.prediction.ensemble import vote
 from aipcore.prediction.loaded_model import Extras, LoadedModel, load_graph, takes
-from aipcore.prediction.locate import ModelDir, find_model, resolved_params, scenario_of
+from aipcore.prediction.locate import ModelDir, find_models, resolved_params, scenario_of
 from aipcore.scenario.model import BARE_INPUT
 from aipcore.scenario.scenario import Scenario
 
@@ -132,7 +132,8 @@ class Predictor:
         """Load one model, or several models that vote.
 
         Args:
-            path: a `best` or `export` folder, a run folder or a checkpoint, or several of these.
+            path: a `best` or `export` folder, a run folder or a checkpoint, or several of these. The folder of a
+                cross-validation stands for the models of all folds.
             trust: if True, import a scenario that is not an installed plugin.
             params: changed parameters, by dotted name: `{"data.on_error": "skip"}`.
             scenario: scenario to use in place of the recorded one, such as a class in a notebook.
@@ -145,9 +146,8 @@ class Predictor:
             raise UsageError("No model is given. Pass at least one path.")
         overrides = None if params is None else Layer.from_mapping("params", params)
         voters = []
-        for each in paths:
-            model, plugins = find_model(Path(each)), get_plugin_manager()
-            loaded, plugins = scenario_of(model, plugins, trust=trust, given=scenario)
+        for model in (model for each in paths for model in find_models(Path(each))):
+            loaded, plugins = scenario_of(model, get_plugin_manager(), trust=trust, given=scenario)
             voters.append(
                 load_voter(model, loaded.cls(resolved_params(model, loaded, plugins, overrides, trust=trust).value))
             )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aipcore.data.adapters.arrays import is_arrays
+from aipcore.data.folds import Select
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.processor import Mode
 from aipcore.data.sample import SIDES
@@ -70,6 +71,7 @@ def make_pipeline(
     again: Callable[[], Any] | None = None,
     streamed: bool = False,
     process: tuple[int, int] = (0, 1),
+    select: Select | None = None,
 ) -> Pipeline:
     """Return a pipeline with the scenario's processors.
 
@@ -86,6 +88,7 @@ def make_pipeline(
         again: returns the data again, for iterators.
         streamed: True if an iterable without a length is a stream.
         process: the index of this process and the number of processes that train together.
+        select: selects some of the samples; see `Pipeline`.
     """
     refuse_lists(data, f"{type(scenario).__name__}.{origin}")
     return Pipeline(
@@ -106,4 +109,5 @@ def make_pipeline(
         streamed=streamed,
         window=params.train.shuffle_buffer if mode is Mode.TRAINING else 0,
         process=process,
+        select=select,
     )

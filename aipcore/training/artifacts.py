@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
 from aipcore.errors import ParamsError, UsageError
-from aipcore.scenario.record import ABOUT_FILE
+from aipcore.scenario.record import ABOUT_FILE, read_record
 
 Kind = Literal["run", "model", "checkpoint", "SavedModel", "Keras file", "weights file"]
 
@@ -83,6 +83,36 @@ def find_artifact(path: Path, accepted: Accepted) -> Artifact:
     except OSError as error:
         raise UsageError(f"{given} cannot be read ({error.strerror}). Fix its permissions.") from error
     raise (ParamsError if accepted.option else UsageError)(f"{given} {problem}. Pass {accepted.words}.")
+
+
+def is_cross_validation(about: Mapping[str, Any]) -> bool:
+    """Return True if the record of a run is that of a cross-validation, whose folds are runs of their own."""
+    trainer = about["params"].get("trainer")
+    return isinstance(trainer, Mapping) and trainer.get("folds") is not None and trainer.get("fold") is None
+
+
+def fold_folder(folder: Path, fold: int) -> Path:
+    """Return the run folder of a fold of a cross-validation, counted from 1."""
+    return folder / f"fold-{fold}"
+
+
+def fold_folders(path: Path) -> list[Path]:
+    """Return the run folders of all folds of a cross-validation; empty for any other path.
+
+    Raises:
+        UsageError: a fold is missing, or a record is damaged.
+    """
+    if _kind(path) != "run" or not is_cross_validation(about := read_record(path / "run.json")):
+        return []
+    folders: list[Path] = []
+    folds = about["params"]["trainer"]["folds"]
+    for fold in range(1, (folds if isinstance(folds, int) else 0) + 1):
+        if not fold_folder(path, fold).is_dir():
+            raise UsageError(
+                f"{fold_folder(path, fold)} is missing. Continue the cross-validation with aip resume {path}."
+            )
+        folders.append(fold_folder(path, fold))
+    return folders
 
 
 def _candidates(path: Path) -> Iterator[Artifact]:

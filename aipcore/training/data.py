@@ -11,6 +11,7 @@ import attrs
 from aipcore.data.batching import Batching
 from aipcore.data.class_weight import Table, weight_table
 from aipcore.data.dataset import Dataset
+from aipcore.data.folds import FoldSplit, Select
 from aipcore.data.loader import DataLoader
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.preprocessed import stream_of
@@ -52,6 +53,7 @@ class RunData:
         left_out: a sentence for each pipeline that skipped samples when they were first read.
         workers: the worker processes for all pipelines.
         fingerprint: the fingerprint of each part's samples, by `train`, `val`, or the name of a LAV list.
+        split: the division of the training data into folds, or None.
     """
 
     train: Dataset
@@ -67,6 +69,7 @@ class RunData:
     left_out: list[str]
     workers: WorkerPool
     fingerprint: dict[str, Any]
+    split: FoldSplit | None = None
 
     @property
     def horizon(self) -> Horizon:
@@ -156,7 +159,14 @@ def _read_data(
     fingerprints: dict[str, Any] = {}
 
     def pipeline(
-        name: str, read: Callable[[], Any], origin: str, mode: Mode, preload: Any, limit: int | None, data: Any = None
+        name: str,
+        read: Callable[[], Any],
+        origin: str,
+        mode: Mode,
+        preload: Any,
+        limit: int | None,
+        data: Any = None,
+        select: Select | None = None,
     ) -> Pipeline:
         made = make_pipeline(
             scenario,
@@ -171,14 +181,22 @@ def _read_data(
             again=read,
             streamed=mode is Mode.TRAINING and trainer.samples_per_epoch != -1 and preload != "on",
             process=(processes.index, processes.count),
+            select=select,
         )
         pipelines.append(made)
         if name:
             fingerprints[name] = made.fingerprint()
         return made
 
+    split = fold_split(trainer, seed)
     training = pipeline(
-        "train", scenario.train_data, "train_data()", Mode.TRAINING, params.train.preload, params.train.limit
+        "train",
+        scenario.train_data,
+        "train_data()",
+        Mode.TRAINING,
+        params.train.preload,
+        params.train.limit,
+        select=None if split is None else split.training,
     )
     raw = training.dataset()
     refuse_string_targets(scenario, raw, training.origin)
@@ -190,13 +208,18 @@ def _read_data(
     def prepared(dataset: Dataset, preload: Preload) -> Dataset:
         return dataset if preprocessing is None else preprocessed(dataset, preprocessing, preload, params.data)
 
+    def validation(name: str, limit: int | None, data: Any = None) -> Dataset:
+        given: tuple[Any, ...] = (scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, limit, data)
+        if split is not None:
+            select = split.validation(limit)
+            given = (scenario.train_data, "train_data()", *given[2:4], params.train.limit, None, select)
+        return pipeline(name, *given).dataset()
+
     train = prepared(raw, params.train.preload)
-    val_data = scenario.val_data()
+    val_data = scenario.val_data() if split is None else None
     val, shown = None, raw
-    if val_data is not None:
-        shown = pipeline(
-            "val", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit, val_data
-        ).dataset()
+    if val_data is not None or split is not None:
+        shown = validation("val", params.val.limit, val_data)
         val = prepared(shown, params.val.preload)
     lav: dict[str, Dataset] = {}
     lists = lav_data_of(scenario) if trainer.lav_every_n else {}
@@ -204,10 +227,7 @@ def _read_data(
         if val is not None and params.lav.limit in (None, params.val.limit):
             lav = {"": val}
         elif val is not None:
-            limited = pipeline(
-                "", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit
-            )
-            lav = {"": prepared(limited.dataset(), params.val.preload)}
+            lav = {"": prepared(validation("", params.lav.limit), params.val.preload)}
     else:
         for name, data in lists.items():
             origin = f"lav_data()[{name!r}]"
@@ -243,7 +263,33 @@ def _read_data(
         left_out=_skipped(pipelines),
         workers=workers,
         fingerprint=fingerprints,
+        split=split,
     )
+
+
+def fold_split(trainer: TrainerParams, seed: int) -> FoldSplit | None:
+    """Return the division of the training data for the fold of a run; None without folds.
+
+    Raises:
+        ParamsError: the parameters of the folds contradict each other.
+    """
+    if trainer.folds is None:
+        if trainer.fold is not None:
+            raise ParamsError(f"--trainer.fold {trainer.fold} needs --trainer.folds. Give the number of folds.")
+        return None
+    if trainer.fold is None:
+        raise ParamsError(
+            f"--trainer.folds {trainer.folds} trains several runs. Train with aip train or aipcore.train, or give "
+            "one --trainer.fold."
+        )
+    if trainer.fold > trainer.folds:
+        raise ParamsError(
+            f"--trainer.fold {trainer.fold} is above --trainer.folds {trainer.folds}. Give a fold from 1 to "
+            f"{trainer.folds}."
+        )
+    if trainer.random_seed is None:
+        raise ParamsError("--trainer.fold needs --trainer.random_seed. Give all folds the same seed.")
+    return FoldSplit(folds=trainer.folds, fold=trainer.fold, seed=seed, by=trainer.folds_by)
 
 
 def _skipped(pipelines: list[Pipeline]) -> list[str]:

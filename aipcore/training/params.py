@@ -19,6 +19,10 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 """Keras' dtype policy for each `trainer.precision`: layers compute in it and keep their weights in float32."""
 
 
+MOST_FOLDS = 1000
+"""Maximum number of folds of a cross-validation."""
+
+
 @params
 class CheckpointParams:
     """Checkpoints for resuming a run."""
@@ -129,6 +133,23 @@ class TrainerParams:
         "of a sample's loss with respect to its inputs. 0 disables it.",
         check=at_least(0),
     )
+    folds: int | None = field(
+        None,
+        help="Folds of a cross-validation. The training data is divided into this many parts. For each part, a run "
+        "trains on the others and validates on the part. none trains one run.",
+        check=Check(f"from 2 to {MOST_FOLDS}", lambda folds: 2 <= folds <= MOST_FOLDS),
+    )
+    fold: int | None = field(
+        None,
+        help="Fold to train, counted from 1. none trains all folds. Needs folds and random_seed.",
+        check=at_least(1),
+    )
+    folds_by: str | None = field(
+        None,
+        help="Key of the group in the meta of the samples. Samples of one group are in the same fold. none uses the "
+        "key group if the meta has it.",
+    )
+    fold_processes: int = field(1, help="Processes that train folds at the same time.", check=at_least(1))
     random_seed: int | None = field(
         None,
         help="Seed for weights, data order and dropout. none draws a seed at random and records it.",

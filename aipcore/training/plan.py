@@ -73,6 +73,7 @@ def describe_run(
     return [
         ("scenario", name),
         ("data", describe_data(data, params)),
+        *([] if data.split is None else [("folds", data.split.text)]),
         *describe_stream(data.stream),
         *describe_processing(data.pipelines),
         *describe_preprocessing(data),

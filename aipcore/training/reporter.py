@@ -22,6 +22,7 @@ class EpochReport:
         seconds: duration, including validation.
         logs: losses, metrics and learning rate; names of validation values begin with `val_`, those of LAV with `lav_`.
         monitor: the monitored value's name.
+        mode: the better direction of the monitored value.
         previous_best: the best monitored value before this epoch.
         is_best: True if this epoch improved it.
         lav: the parts of LAV that ran: `lav`, or `lav_NAME` for separate lists.
@@ -32,6 +33,7 @@ class EpochReport:
     seconds: float
     logs: Mapping[str, float]
     monitor: str
+    mode: Literal["min", "max"]
     previous_best: float | None
     is_best: bool
     lav: tuple[str, ...] = ()
@@ -136,6 +138,9 @@ class TrainResult:
         memory: the peak memory of the run.
         model: the Keras model with its final weights: those of `export`, averaged ones with `trainer.calc_ema`. None if
             a resumed run had nothing left to train.
+        folds: the results of the folds of a cross-validation, without their models.
+        mean: the mean of each value over the folds, each in its best epoch; empty unless all folds have ended.
+        deviation: the sample standard deviation of each value over the folds.
     """
 
     status: Literal["finished", "stopped", "interrupted"]
@@ -156,6 +161,9 @@ class TrainResult:
     profiled: tuple[int, int] | None = None
     memory: PeakMemory | None = None
     model: Any = attrs.field(default=None, eq=False, repr=False)
+    folds: Sequence[TrainResult] = ()
+    mean: Mapping[str, float] = attrs.field(factory=dict)
+    deviation: Mapping[str, float] = attrs.field(factory=dict)
 
 
 def nothing_to_train(result: TrainResult) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,16 @@ from aipcore.params.names import count
 from aipcore.params.resources import planned_copies
 from aipcore.params.secret import contacts, refuse_contacts
 from aipcore.params.tree import shown
+from aipcore.training.artifacts import is_cross_validation
+from aipcore.training.folds.cross_validation import resume_folds
 from aipcore.training.monitor import chosen_monitor
 from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, params_layer
 from aipcore.training.run_folder import RunFolder, exported_epoch, locked, recover_models, set_aside
 from aipcore.training.session import Opening, OpenOutput, Output, Record, open_output, session
+from aipcore.training.status import recorded_failure
 from aipcore.training.stored_run import RECOMPILE, Change, StoredRun, changes, find_stored_run, refuse_impossible
+from aipcore.training.train import train_request
 
 if TYPE_CHECKING:
     from aipcore.distributed.process_group import ProcessGroup
@@ -91,8 +96,13 @@ class _Resumption:
 
 
 def resume_run(stored: StoredRun, output: Output, *, strict_data: bool = False) -> TrainResult:
-    """Resume a run; see `resume`."""
-    return _resume(_checked(stored), output, strict_data=strict_data)
+    """Resume a run, or all folds of a cross-validation; see `resume`."""
+    resumption = _checked(stored)
+    if is_cross_validation(stored.folder.about):
+        again = partial(resume_run, strict_data=strict_data)
+        changed = bool(resumption.found)
+        return resume_folds(stored, resumption.resolved, output, train_request, again, changed=changed)
+    return _resume(resumption, output, strict_data=strict_data)
 
 
 def _resume(resumption: _Resumption, output: Output, *, strict_data: bool) -> TrainResult:
@@ -250,7 +260,8 @@ def _opening(
         for each in moved:
             reporter.warning(f"The newer checkpoint {each.name} was moved to {each.parent}.")
         reporter.message(_begin(resumption.path, epoch, step, resumption.found))
-        yield lambda result: record_result(folder.path, about, result)
+        with recorded_failure(folder.path):
+            yield lambda result: record_result(folder.path, about, result)
 
     return opening
 

@@ -24,7 +24,8 @@ RUN_FILES = ("params.json", "checkpoint", "best", "export", "train.log")
 """Names that mark a folder as a run folder."""
 
 WRITTEN = frozenset(
-    {*RUN_FILES, "run.json", "tensorboard", "resources", "preprocessing", ".lock", ".run.json.new", ".params.json.new"}
+    {*RUN_FILES, "run.json", "status.json", "tensorboard", "resources", "preprocessing", ".lock"}
+    | {f".{name}.json.new" for name in ("run", "params", "status")}
     | {f".{name}.{end}" for name in ("best", "export", "preprocessing") for end in ("new", "old")}
 )
 """Names that a run writes at the top of its folder, except for files of callbacks."""
@@ -171,20 +172,39 @@ def locked(path: Path, name: str = LOCK) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_locked(path: Path, name: str = LOCK) -> bool:
+    """Return True if another process holds the lock of a run folder; see `locked`.
+
+    Do not ask in the process that holds the lock: on POSIX systems, this releases it.
+    """
+    try:
+        descriptor = no_follow(str(path / name), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        _lock(descriptor, shared=True)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 if sys.platform == "win32":
 
-    def _lock(descriptor: int) -> None:
+    def _lock(descriptor: int, *, shared: bool = False) -> None:
         import msvcrt
 
+        del shared
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
 else:
 
-    def _lock(descriptor: int) -> None:
+    def _lock(descriptor: int, *, shared: bool = False) -> None:
         import fcntl
 
         # Not flock: a forked process would keep its lock after this one is killed.
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 class HeldFolder:

@@ -18,6 +18,7 @@ from aipcore.logs import RunLog, log_level, logging_to
 from aipcore.start_tensorflow import KERAS_STATE
 from aipcore.streams import make_output_optional
 from aipcore.training.reporter import Reporter, Reporters, TrainResult
+from aipcore.training.status import StatusReporter, recorded_failure
 
 if TYPE_CHECKING:
     from aipcore.distributed.process_group import ProcessGroup
@@ -89,8 +90,13 @@ class OpenOutput:
     close: Callable[[], None]
 
 
-def open_output(output: Output, cluster: Cluster | None = None) -> OpenOutput:
+def open_output(output: Output, cluster: Cluster | None = None, *, folder: Path | None = None) -> OpenOutput:
     """Return the reporter and the log handler of a run. Workers other than the chief print only warnings.
+
+    Args:
+        output: the output settings of the run.
+        cluster: the workers, or None.
+        folder: the run folder for the status of the run, or None.
 
     Raises:
         UsageError: a file for progress is not writable.
@@ -105,6 +111,8 @@ def open_output(output: Output, cluster: Cluster | None = None) -> OpenOutput:
     reporters: list[Reporter] = [output.reporter or ConsoleReporter(console, quiet=quiet)]
     if chief:
         reporters += output.listeners()
+    if folder is not None:
+        reporters.append(StatusReporter(folder))
 
     def close() -> None:
         for reporter in reporters:
@@ -147,7 +155,7 @@ def session(
     make_output_optional()
     from aipcore.distributed.strategy import joined_processes
 
-    shown = open_output(output, cluster)
+    shown = open_output(output, cluster, folder=output_dir)
     try:
         with (
             KERAS_STATE,
@@ -168,7 +176,7 @@ def new_folder(output_dir: Path, resources: Mapping[str, Path], log: RunLog) -> 
         from aipcore.training.run_folder import claim_output_dir, locked
 
         claim_output_dir(output_dir)
-        with locked(output_dir):
+        with locked(output_dir), recorded_failure(output_dir):
             log.write_to(output_dir / "train.log")
             # The records must be on disk before the first checkpoint. Without them, the run could not be resumed.
             write_run_files(output_dir, about, resources)

@@ -24,6 +24,7 @@ from aipcore.training.run_folder import RunFolder, find_run
 
 OTHER_MODEL = "The weights in the checkpoint belong to the original model. Start a new run with aip train."
 OTHER_OPTIMIZER = "The checkpoint contains the state of the original optimizer. Start a new run with aip train."
+OTHER_FOLDS = "The training data is divided by them. Start a new cross-validation with aip train."
 OTHER_NUMBERS = "The run would become a different one. Start a new run with aip train."
 
 REFUSED: Mapping[str, str] = {
@@ -32,6 +33,9 @@ REFUSED: Mapping[str, str] = {
     "trainer.warmstart": "The weights come from the checkpoint. Leave the option out.",
     "trainer.optimizer.name": OTHER_OPTIMIZER,
     "trainer.precision": OTHER_NUMBERS,
+    "trainer.folds": OTHER_FOLDS,
+    "trainer.fold": OTHER_FOLDS,
+    "trainer.folds_by": OTHER_FOLDS,
     "trainer.random_seed": "The order of the data and dropout depend on it. Leave the option out.",
     "trainer.no_train_scope": "The optimizer has state only for the trained weights. Leave the option out.",
     "trainer.ema_batch_norm": "The checkpoint contains averages for the same weights only. Leave the option out.",
@@ -182,6 +186,7 @@ class StoredRun:
         recorded: the layers without the changes.
         trust: True if addresses named in the folder may be contacted.
         warnings: sentences for the user.
+        given: the scenario given by the user in place of the recorded one, or None.
     """
 
     folder: RunFolder
@@ -189,6 +194,7 @@ class StoredRun:
     recorded: list[Layer]
     trust: bool
     warnings: list[str]
+    given: AnyScenario | None = None
 
 
 def find_stored_run(
@@ -234,7 +240,7 @@ def find_stored_run(
     recorded.append(places_layer(origin, found))
     warnings.extend(sentence for place in found for sentence in place.sentences)
     request = Request(scenario=loaded, root=root, layers=[*recorded, *changed], plugins=plugins)
-    return StoredRun(folder=folder, request=request, recorded=recorded, trust=trust, warnings=warnings)
+    return StoredRun(folder=folder, request=request, recorded=recorded, trust=trust, warnings=warnings, given=scenario)
 
 
 def _recorded_layers(

@@ -9,6 +9,7 @@ from typing import Any
 from aipcore.errors import author_errors
 from aipcore.params.resources import planned_copies
 from aipcore.training.artifacts import WEIGHTS, find_artifact
+from aipcore.training.folds.cross_validation import train_folds
 from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_folder import choose_output_dir
@@ -52,6 +53,8 @@ def train_request(request: Request, output: Output) -> TrainResult:
     params = resolved.value.trainer
     if params.warmstart.model is not None:
         find_artifact(params.warmstart.model, WEIGHTS)
+    if params.folds is not None and params.fold is None:
+        return train_folds(request, resolved, output, train_request)
     cluster = output.find_cluster(params.device)
     output_dir = None
     if cluster is None or not cluster.index:

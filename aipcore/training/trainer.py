@@ -114,7 +114,7 @@ class Trainer:
         run = resolved.value.trainer
         start_tensorflow(run.device)
         folder = run.output_dir and choose_output_dir(run.output_dir, request.scenario.name)
-        shown = open_output(Output(reporter=reporter, quiet=quiet))
+        shown = open_output(Output(reporter=reporter, quiet=quiet), folder=folder)
         opening = logged_folder(shown, folder, planned_copies(resolved.value)[1])
         return cls.from_request(request, resolved, output_dir=folder, reporter=shown.reporter, opening=opening)
 

@@ -59,7 +59,8 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 def epoch_lines(width: int, *, terminal: bool = True, **changes: Any) -> list[str]:
     """Return the lines of an epoch on a terminal of this width."""
     report: dict[str, Any] = {"epoch": 3, "epochs": 20, "seconds": 12.34, "logs": LOGS, "monitor": "val_accuracy",
-                              "previous_best": 0.8, "is_best": True, "lav": ("lav_easy", "lav_easy_too")}  # fmt: skip
+                              "mode": "max", "previous_best": 0.8, "is_best": True,
+                              "lav": ("lav_easy", "lav_easy_too")}  # fmt: skip
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=terminal, color_system=None, legacy_windows=False)
     with logging_to(ConsoleHandler(console, quiet=False)):
@@ -114,8 +115,8 @@ def test_columns_are_aligned() -> None:
         for epoch, (loss, seconds) in enumerate([(1.5, 75), (0.0005, 0.1), (0.25, 10), (1e-8, 3725)], start=1):
             logs = {"loss": loss, "learning_rate": 0.1**epoch, "val_loss": 0.5}
             reporter.epoch_ended(
-                EpochReport(epoch=epoch, epochs=10, seconds=seconds, logs=logs, monitor="loss", previous_best=None,
-                            is_best=False)
+                EpochReport(epoch=epoch, epochs=10, seconds=seconds, logs=logs, monitor="loss", mode="min",
+                            previous_best=None, is_best=False)
             )  # fmt: skip
     assert file.getvalue().splitlines() == [
         "epoch  1/10  1m 15s  loss 1.5000  lr 1.00e-01 | val loss 0.5000",

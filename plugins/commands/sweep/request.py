@@ -222,6 +222,8 @@ def _request(settings: Settings, space: Space, resolved: Resolved[Any], folder: 
     trainer = resolved.value.trainer
     if trainer.output_dir is not None or any(each.name == "trainer.output_dir" for each in space.dimensions):
         raise UsageError("Each trial has its own --trainer.output_dir. Use --sweep_dir, the folder of all trials.")
+    if trainer.folds is not None or any(each.name == "trainer.folds" for each in space.dimensions):
+        raise UsageError("A trial is one run, not a cross-validation. Leave out --trainer.folds.")
     if trainer.device.strategy == "multi_worker":
         raise UsageError(
             "A trial trains on one host. Leave out --device.strategy multi_worker. To share the trials between hosts, "

@@ -30,6 +30,7 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
         (("tutorial", *SPACE, "--storage", "sqlite:///a.db"), "--storage URL and --study NAME belong together"),
         (("tutorial", *SPACE, "--trainer.output_dir", "x"), "Use --sweep_dir, the folder of all trials"),
         (("tutorial", *SPACE, "--device.strategy", "multi_worker"), "A trial trains on one host"),
+        (("tutorial", *SPACE, "--trainer.folds", "3"), "A trial is one run, not a cross-validation"),
         (("tutorial", *SPACE, "--trainer.epoch", "3"), "did you mean --trainer.epochs?"),
         (("tutorial", *SPACE, "--trust"), "--trust needs --resume DIR"),
         (("tutorial", "--resume", "here"), "Leave out tutorial."),
