@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -237,6 +238,39 @@ def _fold(column: npt.NDArray[Any], steps: int, room: int) -> npt.NDArray[Any]:
     if room == steps:
         return folded
     return np.concatenate([folded, np.zeros((room - steps, *folded.shape[1:]), folded.dtype)])
+
+
+def cut_blocks(blocks: Iterable[Block], edges: Collection[int], *, pad: bool) -> Iterator[Block]:
+    """Cut blocks so that each of some batches is the first one of its block.
+
+    Args:
+        blocks: the blocks of an epoch.
+        edges: the indices of the batches within the epoch.
+        pad: True if blocks are padded to one size.
+    """
+    for block in blocks:
+        within = {step for step in range(1, block.steps) if block.first + step in edges}
+        if not within:
+            yield block
+            continue
+        for start, end in pairwise(sorted({0, block.steps} | within)):
+            yield _part(block, start, end, pad=pad)
+
+
+def _part(block: Block, start: int, end: int, *, pad: bool) -> Block:
+    def part(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        room = len(column) if pad else end - start
+        cut = column[start:end]
+        return np.concatenate([cut, np.zeros((room - len(cut), *cut.shape[1:]), cut.dtype)]) if pad else cut
+
+    return attrs.evolve(
+        block,
+        first=block.first + start,
+        steps=end - start,
+        inputs={name: part(column) for name, column in block.inputs.items()},
+        targets={name: part(column) for name, column in block.targets.items()},
+        weights={name: part(column) for name, column in block.weights.items()},
+    )
 
 
 def prefetch(source: Iterator[Any], convert: Callable[[Any], Any], *, depth: int = 2) -> Generator[Any, None, None]:

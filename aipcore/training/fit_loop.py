@@ -77,6 +77,7 @@ class FitLoop:
             TrainingError: nothing can be saved.
         """
         model = self._model
+        self.engine.phases.enter(*self.state.position)
         callbacks = RunCallbacks(
             self.callbacks,
             model=model,
@@ -102,6 +103,7 @@ class FitLoop:
         self.reporter.epoch_started(self.state.epoch + 1, self.params.epochs, self.data.batching.steps)
         if self.state.step == 0:
             self.engine.metrics.reset()
+            self._enter_phase(callbacks, 0)
             callbacks.on_epoch_begin(self.state.epoch)
         self._run_chunks(callbacks)
         if self.interruption.received and self.state.step < self.data.batching.steps:
@@ -172,7 +174,11 @@ class FitLoop:
             self.reporter.message(text)
 
     def _run_chunks(self, callbacks: RunCallbacks) -> None:
-        chunks = self.chunks.epoch(self.state.epoch, self.state.step, callbacks.on_train_batch_begin)
+        def begin(step: int) -> None:
+            self._enter_phase(callbacks, step)
+            callbacks.on_train_batch_begin(step)
+
+        chunks = self.chunks.epoch(self.state.epoch, self.state.step, begin)
         # Closed explicitly: an exception of a second signal would be lost during garbage collection of the generator.
         with closing(chunks):
             for block, logs in chunks:
@@ -183,6 +189,12 @@ class FitLoop:
                 if self._must_stop():
                     break
                 self.checkpoints.save_if_due()
+
+    def _enter_phase(self, callbacks: RunCallbacks, step: int) -> None:
+        phase = self.engine.phases.enter(self.state.epoch, step)
+        if phase is not None:
+            callbacks.accept_trainable()
+            self.reporter.message(f"From {phase.label} on: {' '.join(phase.effects)}.")
 
     def _must_stop(self) -> bool:
         """Return True if a callback, early stopping or a signal ends the run; identical on all workers."""

@@ -67,9 +67,10 @@ def describe_run(
         ("data", describe_data(data, params)),
         *describe_stream(data.stream),
         *describe_processing(data.pipelines),
-        ("model", describe_model(model.graph.model)),
+        ("model", describe_model(model.graph.model, model.phases.trained)),
         *describe_warm_start(warm_start),
         *describe_frozen(model.frozen),
+        *model.phases.describe(),
         ("optimizer", describe_optimizer(trainer, data.horizon)),
         *describe_average(model.average),
         ("best", f"the model of the epoch with the {best} {model.monitor.name}"),
@@ -135,9 +136,9 @@ def describe_processing(pipelines: list[Pipeline]) -> list[tuple[str, str]]:
     return [("processing", text)] if text else []
 
 
-def describe_model(model: Any) -> str:
-    """Describe the number of layers and weights."""
-    trainable = sum(int(weight.shape.num_elements()) for weight in model.trainable_variables)
+def describe_model(model: Any, trained: Sequence[Any]) -> str:
+    """Describe the number of layers and weights, of which some are trained."""
+    trainable = sum(int(weight.shape.num_elements()) for weight in trained)
     total = sum(int(weight.shape.num_elements()) for weight in model.weights)
     frozen = f", {total - trainable:,} non-trainable" if total > trainable else ""
     return f"{count(len(model.layers), 'layer')}, {count(trainable, 'trainable weight')}{frozen}"

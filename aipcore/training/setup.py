@@ -38,6 +38,7 @@ from aipcore.training.engine.evaluate import Evaluation
 from aipcore.training.engine.freezing import freeze
 from aipcore.training.engine.learning_rate import Horizon, ScaledSchedule, make_settable
 from aipcore.training.engine.loss_scaling import LossScale
+from aipcore.training.engine.phases import RatePhases
 from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.export.formats import Format
 from aipcore.training.losses_and_metrics import prepare_scoring
@@ -121,6 +122,7 @@ class Engine:
         monitor: tracks the best epoch.
         average: the EMA of the weights, or None.
         frozen: the frozen layers and their numbers of weights.
+        phases: the phases with their own rates and frozen layers.
         warm_start: the loaded initial weights, or None.
     """
 
@@ -138,6 +140,7 @@ class Engine:
     monitor: Monitor
     average: WeightAverage | None
     frozen: list[tuple[str, int]]
+    phases: RatePhases
     warm_start: WarmStart | None
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -203,6 +206,7 @@ def prepare_model(
         )
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")
+    phases = RatePhases(graph.model, trainer.rates, data.horizon, trainer.accumulate_steps)
     learning_rate = ScaledSchedule(parts.schedule(data.horizon))
     with distribution.scope():
         optimizer = parts.optimizer(learning_rate)
@@ -262,6 +266,7 @@ def prepare_model(
         )
         for name, dataset in data.lav.items()
     }
+    phases.connect(optimizer, loop, [*lav.values(), *([] if validation is None else [validation])])
     monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)
     return Engine(
         graph=graph,
@@ -278,5 +283,6 @@ def prepare_model(
         monitor=monitor,
         average=average,
         frozen=frozen,
+        phases=phases,
         warm_start=warm_started,
     )

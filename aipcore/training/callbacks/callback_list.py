@@ -141,7 +141,7 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
         self, callbacks: Mapping[str, Any], *, model: Any, average: WeightAverage | None, epochs: int, steps: int
     ) -> None:
         self._average = average if callbacks else None
-        self._trainable = _trainable(model)
+        self.accept_trainable()
         for callback in callbacks.values():
             if average is not None and _is_any(callback, ("ModelCheckpoint",)) and callback.save_freq != "epoch":
                 _save_average(callback, average)
@@ -196,13 +196,16 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()
 
+    def accept_trainable(self) -> None:
+        """Accept the current `trainable` flags as those of the run."""
+        self._trainable = _trainable(self.model)
+
     def _check_trainable(self, when: str) -> None:
         for name, each, trainable in self._trainable:
             if each.trainable != trainable:
                 raise ScenarioError(
-                    f"A callback sets trainable = {each.trainable} on {name} {when}. A run trains the same weights "
-                    "from its first to its last epoch. Freeze layers with --trainer.no_train_scope, and train the "
-                    "next phase in a separate run with --warmstart.model."
+                    f"A callback sets trainable = {each.trainable} on {name} {when}. Callbacks cannot change what a "
+                    "run trains. Freeze layers with --trainer.no_train_scope, or for some epochs with --trainer.rates."
                 )
 
 

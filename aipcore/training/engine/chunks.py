@@ -12,6 +12,7 @@ from aipcore.data.batching import Batching
 from aipcore.data.loader import Block, DataLoader, Prefetcher
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.engine.compilation import xla_room
+from aipcore.training.engine.phases import RatePhases
 from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.tensorboard.profiler import BatchProfiler
 
@@ -20,7 +21,8 @@ class ChunkLoop:
     """The compiled loop over the chunks of an epoch. A chunk is the batches of one call of the compiled function.
 
     Args:
-        engine: its `loop` trains on a chunk; it also has the `loader` of the batches and the training `metrics`.
+        engine: its `loop` trains on a chunk; it also has the `loader` of the batches, the training `metrics`, and the
+            `phases`, none of which begins within a chunk.
         profiler: cuts chunks where it traces.
         batching: the division of an epoch into batches.
         accumulate_steps: batches per optimizer update.
@@ -47,6 +49,7 @@ class ChunkLoop:
         self._loop: TrainingLoop = engine.loop
         self._loader: DataLoader = engine.loader
         self._metrics: ReplicaMetrics = engine.metrics
+        self._phases: RatePhases = engine.phases
         self._profiler = profiler
         self._batching, self._group, self._check = batching, accumulate_steps, check
         self._prefetcher = Prefetcher(self.blocks, self._prepared, epochs=epochs, across=across)
@@ -78,7 +81,7 @@ class ChunkLoop:
         """Return the chunks of an epoch, starting at a batch, not yet on the device."""
         room = xla_room(self._loader, self.chunk) if self._loop.compiled == "xla" else 0
         blocks = self._loader.blocks(epoch, chunk=self.chunk, first=first, room=room)
-        return self._profiler.cut(blocks, epoch, pad=room > 0)
+        return self._profiler.cut(self._phases.cut(blocks, epoch, pad=room > 0), epoch, pad=room > 0)
 
     def close(self) -> None:
         """Stop the preparation of chunks."""

@@ -11,7 +11,7 @@ A block contains its samples, or only their indices if the samples are already o
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import attrs
@@ -110,12 +110,27 @@ class TrainingLoop:
             tf.TensorSpec((), tf.int32),
             tf.TensorSpec((), tf.int32),
         ]
-        self._plain = tf.function(self._run, autograph=False, input_signature=signature)
-        self._xla = tf.function(self._run_under_xla, autograph=False, jit_compile=True)
+        self._signature = signature
         self._sums_in_slices = False
         self._reached: list[int] = []
-        self._told = False
-        self._single = tf.function(self._run_single, autograph=False, input_signature=signature)
+        self._told: set[str] = set()
+        self._phases: dict[Hashable, tuple[Any, Any, Any]] = {}
+        self.switch(None, self._weights)
+
+    def switch(self, phase: Hashable, trained: Sequence[Any]) -> None:
+        """Train only some of the weights from now on, with the current `trainable` flags of the layers.
+
+        The step is traced again for a new phase. The traces of earlier phases are kept.
+        """
+        chosen = {id(weight) for weight in trained}
+        self._trained = [place for place, weight in enumerate(self._weights) if id(weight) in chosen]
+        if phase not in self._phases:
+            plain, single = (
+                tf.function(function, autograph=False, input_signature=self._signature)
+                for function in (self._run, self._run_single)
+            )
+            self._phases[phase] = plain, tf.function(self._run_under_xla, autograph=False, jit_compile=True), single
+        self._plain, self._xla, self._single = self._phases[phase]
 
     def _zeros(self, replica: int, group: int) -> list[Any]:
         """Create the sums of a replica's gradients over the batches of a group; plain variables, see `Distribution`."""
@@ -178,7 +193,8 @@ class TrainingLoop:
     @property
     def traces(self) -> int:
         """The number of times that the loop has been traced."""
-        return int(self._plain.experimental_get_tracing_count() + self._xla.experimental_get_tracing_count())
+        each = (function for plain, xla, _ in self._phases.values() for function in (plain, xla))
+        return sum(int(function.experimental_get_tracing_count()) for function in each)
 
     def _run_under_xla(self, *block: Any) -> None:
         # Set while the loop is traced.
@@ -215,7 +231,7 @@ class TrainingLoop:
         counts = replica < parts
         running = self.metrics.losses(replica)
         with tf.GradientTape(watch_accessed_variables=False, persistent=len(self._groups) > 1) as tape:
-            tape.watch(self._values)
+            tape.watch([self._values[place] for place in self._trained])
             outputs, weights, sums = self.forward(running, inputs, targets, weights, samples)
             if self.distribution.replicas > 1:
                 samples *= tf.cast(counts, tf.float32)
@@ -292,9 +308,9 @@ class TrainingLoop:
         ]
         if not self._reached:
             raise ScenarioError("No loss has a gradient with respect to any weight. Check what the losses compute.")
-        if len(self._reached) < len(self._weights) and not self._told:
-            self._told = True
-            left = [weight.path for place, weight in enumerate(self._weights) if place not in self._reached]
+        left = [self._weights[place].path for place in self._trained if place not in self._reached]
+        if not self._told.issuperset(left):
+            self._told.update(left)
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
             logger.warning("No loss depends on %s%s. They keep their values.", ", ".join(left[:3]), more)
         return found

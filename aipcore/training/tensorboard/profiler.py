@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import attrs
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from aipcore.data.loader import Block
+from aipcore.data.loader import Block, cut_blocks
 from aipcore.errors import TrainingError
 from aipcore.params.names import count
 from aipcore.training.reporter import Reporter
@@ -64,13 +59,7 @@ class BatchProfiler:
         """
         before = epoch * self._epoch_steps
         edges = range(0) if self._folder is None else range(self._first - 1 - before, self._last - before + 1)
-        for block in blocks:
-            within = {step for step in range(1, block.steps) if block.first + step in edges}
-            if not within:
-                yield block
-                continue
-            for start, end in pairwise(sorted({0, block.steps} | within)):
-                yield _part(block, start, end, pad=pad)
+        return cut_blocks(blocks, edges, pad=pad)
 
     def around(self, epoch: int, block: Block) -> AbstractContextManager[bool]:
         """Return a context for the computation of a block and the wait for its results. It yields True if traced."""
@@ -132,19 +121,3 @@ class BatchProfiler:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _part(block: Block, start: int, end: int, *, pad: bool) -> Block:
-    def part(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        room = len(column) if pad else end - start
-        cut = column[start:end]
-        return np.concatenate([cut, np.zeros((room - len(cut), *cut.shape[1:]), cut.dtype)]) if pad else cut
-
-    return attrs.evolve(
-        block,
-        first=block.first + start,
-        steps=end - start,
-        inputs={name: part(column) for name, column in block.inputs.items()},
-        targets={name: part(column) for name, column in block.targets.items()},
-        weights={name: part(column) for name, column in block.weights.items()},
-    )
