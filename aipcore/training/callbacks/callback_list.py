@@ -141,7 +141,7 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
         self, callbacks: Mapping[str, Any], *, model: Any, average: WeightAverage | None, epochs: int, steps: int
     ) -> None:
         self._average = average if callbacks else None
-        self.accept_trainable()
+        self._trainable = _trainable(model)
         for callback in callbacks.values():
             if average is not None and _is_any(callback, ("ModelCheckpoint",)) and callback.save_freq != "epoch":
                 _save_average(callback, average)
