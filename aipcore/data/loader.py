@@ -249,7 +249,7 @@ def cut_blocks(blocks: Iterable[Block], edges: Collection[int], *, pad: bool) ->
         pad: True if blocks are padded to one size.
     """
     for block in blocks:
-        within = {step for step in range(1, block.steps) if block.first + step in edges}
+        within = {edge - block.first for edge in edges if 0 < edge - block.first < block.steps}
         if not within:
             yield block
             continue

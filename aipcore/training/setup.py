@@ -266,7 +266,7 @@ def prepare_model(
         )
         for name, dataset in data.lav.items()
     }
-    phases.connect(optimizer, loop, [*lav.values(), *([] if validation is None else [validation])])
+    phases.connect([optimizer], loop, [*lav.values(), *([] if validation is None else [validation])])
     monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)
     return Engine(
         graph=graph,

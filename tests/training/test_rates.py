@@ -10,6 +10,7 @@ import pytest
 from small_scenarios import Blobs, Weight, blobs
 
 from aipcore.errors import AipError, ParamsError
+from aipcore.scenario.paths import layers_by_path
 from aipcore.training.checkpoint.format import read_checkpoint
 from aipcore.training.engine.rates import find_phases, is_rule, parse_rule
 
@@ -146,6 +147,19 @@ def test_from_an_update_on(make_trainer: Any, jit: str) -> None:
     assert float(trainer.model.get_weights()[0].item()) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
+def test_factor_on_an_assigned_rate(make_trainer: Any) -> None:
+    """A rate that a callback assigns is multiplied by the factors, and is logged without them."""
+    words = ("--train.shuffle", "false", "--train.batch_size", "1", "--optimizer", "SGD", "--learning_rate", "Constant")
+    trainer = make_trainer(Weight, *words, "--trainer.rates", ".*@3u=0.5")
+    trainer.callbacks["rate"] = keras.callbacks.LearningRateScheduler(lambda epoch: 0.002 if epoch else 0.001)
+    history = trainer.fit().history
+    rates = [0.001] * 2 + [0.0005] * 3 + [0.001] * 5
+    expected = np.prod([1 - 2 * rate * x**2 for rate, x in zip(rates, [*Weight.x] * 2, strict=True)])
+    assert float(trainer.model.get_weights()[0].item()) == pytest.approx(expected, rel=1e-6)
+    assert [logs["learning_rate"] for logs in history] == pytest.approx([0.001, 0.002])
+
+
 def test_updates_of_several_batches(make_trainer: Any) -> None:
     """With groups of batches, `@2u` starts with the group of the second update; frozen weights keep every bit."""
     words = (*WORDS, "--train.batch_size", "10", "--trainer.accumulate_steps", "2", "--trainer.epochs", "1")
@@ -241,11 +255,15 @@ def test_frozen_layers() -> None:
     """A layer is frozen if all its weights are; one without trained weights, by its own path."""
     inputs = keras.Input((12,))
     model = keras.Model(inputs, Partial.build(None, inputs))  # type: ignore[arg-type]
-    layers = ["input", "encoder", "own", "norm", "drop", "fixed", "head"]
+    layers = [(path.rpartition("/")[2], bool(layer.weights)) for path, layer in layers_by_path(model)]
 
     def frozen(*rules: str) -> set[str]:
         phases = find_phases(model, rules, updates_per_epoch=1, accumulate_steps=1)
-        return {name for name, trainable in zip(layers, phases[-1].layers, strict=True) if not trainable}
+        return {
+            name
+            for (name, has_weights), trainable in zip(layers, phases[-1].layers, strict=True)
+            if has_weights and not trainable
+        }
 
     assert frozen("head=1") == {"fixed"}
     assert frozen("encoder/own/.*=0") == {"fixed", "own"}

@@ -32,6 +32,7 @@ class RatePhases:
 
     Attributes:
         all: the phases in order.
+        trained: the weights that train in any phase.
 
     Raises:
         ParamsError: see `find_phases`.
@@ -54,11 +55,10 @@ class RatePhases:
                 [any(flags) for flags in zip(*(phase.layers for phase in self.all), strict=True)],
                 [any(flags) for flags in zip(*(phase.weights for phase in self.all), strict=True)],
             )
-        self.trained = list(model.trainable_weights)
-        """The weights that train in any phase."""
+        self.trained = list(model.trainable_variables)
 
-    def connect(self, optimizer: Any, loop: TrainingLoop, evaluations: Iterable[Evaluation]) -> None:
-        """Connect the phases to the optimizer, whose rates they scale, and to the steps, which they switch."""
+    def connect(self, optimizers: Iterable[Any], loop: TrainingLoop, evaluations: Iterable[Evaluation]) -> None:
+        """Connect the phases to built optimizers, whose rates they scale, and to the steps, which they switch."""
         if not self.all:
             return
         self._loop = loop
@@ -67,18 +67,13 @@ class RatePhases:
             self._evaluations = list(evaluations)
         factors = zip(*(phase.factors for phase in self.all), strict=True)
         by_weight = {id(weight): each for weight, each in zip(self._weights, factors, strict=True)}
-        scales = []
-        for weight in self.trained:
-            each = by_weight[id(weight)]
-            # Without another factor than 0 and 1, the step needs no multiplication.
-            if set(each) <= {0.0, 1.0}:
-                scales.append(None)
-                continue
-            if each not in self._scales:
-                self._scales[each] = tf.Variable(1.0, trainable=False, name="rate_factor")
-            scales.append(self._scales[each])
-        if self._scales:
-            scale_rates(optimizer, scales)
+        # Without another factor than 0 and 1, a step needs no multiplication.
+        changing = {each for each in by_weight.values() if not set(each) <= {0.0, 1.0}}
+        self._scales = {each: tf.Variable(1.0, trainable=False, name="rate_factor") for each in sorted(changing)}
+        for optimizer in optimizers:
+            scales = [self._scales.get(by_weight[id(weight)]) for weight in optimizer._trainable_variables]
+            if any(scale is not None for scale in scales):
+                scale_rates(optimizer, scales)
 
     def enter(self, epoch: int, step: int) -> Phase | None:
         """Begin the phase at a position, and return it if it is another one than before.
@@ -99,8 +94,7 @@ class RatePhases:
             scale.assign(factors[index])
         if before is None or phase.trains != before.trains:
             self._set_trainable(phase.layers, phase.weights)
-            trained = [weight for weight, trains in zip(self._weights, phase.weights, strict=True) if trains]
-            self._loop.switch(phase.trains, trained)
+            self._loop.switch(phase.trains)
             for evaluation in self._evaluations:
                 evaluation.compile()
         return phase

@@ -115,15 +115,13 @@ class TrainingLoop:
         self._reached: list[int] = []
         self._told: set[str] = set()
         self._phases: dict[Hashable, tuple[Any, Any, Any]] = {}
-        self.switch(None, self._weights)
+        self.switch(None)
 
-    def switch(self, phase: Hashable, trained: Sequence[Any]) -> None:
-        """Train only some of the weights from now on, with the current `trainable` flags of the layers.
+    def switch(self, phase: Hashable) -> None:
+        """Train with the current `trainable` flags of layers and weights, which are those of a phase.
 
         The step is traced again for a new phase. The traces of earlier phases are kept.
         """
-        chosen = {id(weight) for weight in trained}
-        self._trained = [place for place, weight in enumerate(self._weights) if id(weight) in chosen]
         if phase not in self._phases:
             plain, single = (
                 tf.function(function, autograph=False, input_signature=self._signature)
@@ -231,7 +229,7 @@ class TrainingLoop:
         counts = replica < parts
         running = self.metrics.losses(replica)
         with tf.GradientTape(watch_accessed_variables=False, persistent=len(self._groups) > 1) as tape:
-            tape.watch([self._values[place] for place in self._trained])
+            tape.watch([value for w, value in zip(self._weights, self._values, strict=True) if w.trainable])
             outputs, weights, sums = self.forward(running, inputs, targets, weights, samples)
             if self.distribution.replicas > 1:
                 samples *= tf.cast(counts, tf.float32)
@@ -308,7 +306,7 @@ class TrainingLoop:
         ]
         if not self._reached:
             raise ScenarioError("No loss has a gradient with respect to any weight. Check what the losses compute.")
-        left = [self._weights[place].path for place in self._trained if place not in self._reached]
+        left = [w.path for place, w in enumerate(self._weights) if w.trainable and place not in self._reached]
         if not self._told.issuperset(left):
             self._told.update(left)
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
