@@ -166,7 +166,9 @@ def test_updates_of_several_batches(make_trainer: Any) -> None:
     trainer = make_trainer(Tuned, *words, *rates)
     assert [phase.start for phase in trainer.engine.phases.all] == [(0, 0), (0, 2), (0, 4)]
     before, ends = variables(trainer, "model"), []
-    after_batch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(variables(trainer, "model")))
+    after_batch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda *_, **__: ends.append(variables(trainer, "model"))
+    )
     trainer.callbacks["ends"] = after_batch
     trainer._per_batch.append("ends")
     trainer.fit()
