@@ -37,7 +37,7 @@ class Pretraining(Scenario):
         for number, filters in enumerate((16, 32), start=1):
             backbone += [
                 layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{number}"),
-                layers.BatchNormalization(name=f"norm_{number}"),
+                layers.BatchNormalization(momentum=0.9, name=f"norm_{number}"),
                 layers.ReLU(),
                 layers.MaxPooling2D(2),
             ]

@@ -96,8 +96,8 @@ def test_learn(tmp_path: Path) -> None:
     assert train("finetune.py:Pretraining", "--trainer.output_dir", backbone)[-1]["val_accuracy"] > 0.97
     words = ("--warmstart.model", backbone, "--warmstart.exclude", "head/.*", "--trainer.output_dir", tuned)
     epochs = train("finetune.py:FineTuning", *words)
-    assert epochs[-1]["val_accuracy"] > max(0.7, epochs[9]["val_accuracy"] - 0.02)
+    assert epochs[-1]["val_accuracy"] > epochs[9]["val_accuracy"] + 0.05
     epochs = train("contrastive.py", "--trainer.output_dir", str(tmp_path / "views"))
-    assert epochs[-1]["val_probe_accuracy"] > 0.9
+    assert epochs[-1]["val_probe_accuracy"] > 0.85
     epochs = train("vae.py", "--trainer.output_dir", str(tmp_path / "vae"))
-    assert epochs[-1]["val_loss"] < 0.7 * epochs[0]["val_loss"]
+    assert epochs[-1]["val_loss"] < 0.92 * epochs[0]["val_loss"]
