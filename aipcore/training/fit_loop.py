@@ -78,6 +78,7 @@ class FitLoop:
             TrainingError: nothing can be saved.
         """
         model, state = self._model, self.state
+        self.engine.phases.enter(*state.position)
         callbacks = RunCallbacks(
             self.callbacks,
             model=model,
@@ -103,6 +104,7 @@ class FitLoop:
         self.reporter.epoch_started(state.epoch + 1, state.epochs, state.epoch_end)
         if state.step == 0:
             self.engine.metrics.reset()
+            self._enter_phase(callbacks, 0)
             callbacks.on_epoch_begin(state.epoch)
         if not self._run_chunks(callbacks):
             return
@@ -123,7 +125,12 @@ class FitLoop:
         # A signal may have ended the run before this validation.
         if not self._validate_within_epoch(callbacks):
             return False
-        chunks = self.chunks.epoch(state.epoch, state.step, state.updates, callbacks.on_train_batch_begin)
+
+        def begin(step: int) -> None:
+            self._enter_phase(callbacks, step)
+            callbacks.on_train_batch_begin(step)
+
+        chunks = self.chunks.epoch(state.epoch, state.step, state.updates, begin)
         began = time.perf_counter()
         # Closed explicitly: an exception of a second signal would be lost during garbage collection of the generator.
         with closing(chunks):
@@ -289,6 +296,12 @@ class FitLoop:
         state.validations.append({"step": state.updates, "epoch": state.epoch + 1, **results})
         values = {name.removeprefix("val_"): value for name, value in results.items()}
         self.run_writer.log_points(VALIDATION_STEPS, [(state.updates, values)])
+
+    def _enter_phase(self, callbacks: RunCallbacks, step: int) -> None:
+        phase = self.engine.phases.enter(self.state.epoch, step)
+        if phase is not None:
+            callbacks.accept_trainable()
+            self.reporter.message(f"From {phase.label} on: {' '.join(phase.effects)}.")
 
     def _must_stop(self) -> bool:
         """Return True if a callback, early stopping or a signal ends the run; identical on all workers."""

@@ -12,11 +12,14 @@ from aipcore.hooks.records import CallbackParams, ExporterParams, OptimizerParam
 from aipcore.params import Check, Choice, above, at_least, component, components, field, group, params, positions, regex
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.updates import AnyUpdate
+from aipcore.training.engine.rates import is_rule
 from aipcore.training.update_params import derived, updates_class
 from aipcore.training.warmstart.params import WarmstartParams
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 """Keras' dtype policy for each `trainer.precision`: layers compute in it and keep their weights in float32."""
+
+RATES = Check("PATTERN=FACTOR or PATTERN@EPOCH=FACTOR with a factor of at least 0, such as 'encoder/.*@3=0.1'", is_rule)
 
 
 MOST_FOLDS = 1000
@@ -238,6 +241,14 @@ class TrainerParams:
         "matching layer are frozen too.",
         check=regex(),
         aliases=("freeze",),
+    )
+    rates: tuple[str, ...] = field(
+        (),
+        help="Factors on the learning rate, by path and epoch. PATTERN is a regular expression for the paths of layers "
+        "or weights. It must match a whole path. All layers inside a matching layer are included. 0 freezes, as "
+        "no_train_scope does. PATTERN@3=FACTOR applies from epoch 3 on, and PATTERN@500u=FACTOR from optimizer update "
+        "500 on. Of the rules that match and have started, the last one applies.",
+        check=RATES,
     )
     calc_ema: float = field(
         0.0,

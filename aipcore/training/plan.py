@@ -77,9 +77,10 @@ def describe_run(
         *describe_stream(data.stream),
         *describe_processing(data.pipelines),
         *describe_preprocessing(data),
-        ("model", describe_model(model.graph.model)),
+        ("model", describe_model(model.graph.model, model.phases.trained)),
         *describe_warm_start(warm_start),
         *describe_frozen(model.frozen),
+        *model.phases.describe(),
         *describe_updates(trainer, data.horizon, model),
         *describe_steps(data.steps),
         ("best", f"the model of the {_unit(data.steps)} with the {best} {model.monitor.name}"),
@@ -153,9 +154,9 @@ def describe_preprocessing(data: RunData) -> list[tuple[str, str]]:
     return [("preprocessing", f"{data.preprocessing.about}; {when}")]
 
 
-def describe_model(model: Any) -> str:
-    """Describe the number of layers and weights."""
-    trainable = sum(int(weight.shape.num_elements()) for weight in model.trainable_variables)
+def describe_model(model: Any, trained: Sequence[Any]) -> str:
+    """Describe the number of layers and weights, of which some are trained."""
+    trainable = sum(int(weight.shape.num_elements()) for weight in trained)
     total = sum(int(weight.shape.num_elements()) for weight in model.weights)
     frozen = f", {total - trainable:,} non-trainable" if total > trainable else ""
     return f"{count(len(model.layers), 'layer')}, {count(trainable, 'trainable weight')}{frozen}"

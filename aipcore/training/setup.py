@@ -37,6 +37,7 @@ from aipcore.training.engine.ema import WeightAverage
 from aipcore.training.engine.evaluate import Evaluation
 from aipcore.training.engine.freezing import freeze
 from aipcore.training.engine.learning_rate import Horizon, ScaledSchedule
+from aipcore.training.engine.phases import RatePhases
 from aipcore.training.engine.step_log import make_step_log
 from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.export.formats import Format
@@ -131,6 +132,7 @@ class Engine:
         monitor: tracks the best epoch.
         average: the EMA of the weights, or None.
         frozen: the frozen layers and their numbers of weights.
+        phases: the phases with their own rates and frozen layers.
         warm_start: the loaded initial weights, or None.
     """
 
@@ -148,6 +150,7 @@ class Engine:
     monitor: Monitor
     average: WeightAverage | None
     frozen: list[tuple[str, int]]
+    phases: RatePhases
     warm_start: WarmStart | None
 
     @property
@@ -224,6 +227,7 @@ def prepare_model(
         )
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")
+    phases = RatePhases(graph.model, trainer.rates, data.horizon, trainer.accumulate_steps)
     settings = update_settings(scenario, trainer, graph, data.horizon)
     components = {name: parts.of_update(name) for name in settings}
     optimizers, learning_rate = make_optimizers(settings, components, graph, distribution)
@@ -277,6 +281,7 @@ def prepare_model(
         )
         for name, dataset in data.lav.items()
     }
+    phases.connect(optimizers.values(), loop, [*lav.values(), *([] if validation is None else [validation])])
     monitor = make_monitor(
         scenario.monitor,
         kind,
@@ -301,5 +306,6 @@ def prepare_model(
         monitor=monitor,
         average=average,
         frozen=frozen,
+        phases=phases,
         warm_start=warm_started,
     )

@@ -272,6 +272,7 @@ class Trainer:
         Raises:
             TrainingError: the model cannot be compiled as requested.
         """
+        self.engine.phases.enter_longest(self.state.position, self.data.batching.steps)
         chosen = choose_compilation(
             self.engine.loop,
             self.engine.loader,

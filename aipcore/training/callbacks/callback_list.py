@@ -235,13 +235,16 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()
 
+    def accept_trainable(self) -> None:
+        """Accept the current `trainable` flags as those of the run."""
+        self._trainable = _trainable(self.model)
+
     def _check_trainable(self, when: str) -> None:
         for name, each, trainable in self._trainable:
             if each.trainable != trainable:
                 raise ScenarioError(
-                    f"A callback sets trainable = {each.trainable} on {name} {when}. A run trains the same weights "
-                    "from its first to its last epoch. Freeze layers with --trainer.no_train_scope, and train the "
-                    "next phase in a separate run with --warmstart.model."
+                    f"A callback sets trainable = {each.trainable} on {name} {when}. Callbacks cannot change what a "
+                    "run trains. Freeze layers with --trainer.no_train_scope, or for some epochs with --trainer.rates."
                 )
 
 

@@ -57,10 +57,10 @@ class RunProbe:
         graph = loop.graph
         sides = [block_signature(side, axes=1) for side in data.train.specs()]
         self._outputs: Any = lambda given: graph(given, training=False)
-        self._norm: Any = self._gradient_norm
+        self._eager, self._sides = eager, sides
+        self._norms: dict[tuple[bool, ...], Any] = {}
         if not eager:
             self._outputs = tf.function(self._outputs, autograph=False, input_signature=sides[:1])
-            self._norm = tf.function(self._norm, autograph=False, input_signature=sides)
 
     def validation_samples(self, count: int) -> Batch | None:
         """Return at most `count` validation samples, evenly spaced, always the same; None without validation data."""
@@ -121,7 +121,17 @@ class RunProbe:
                 )
         average = self._loop.average
         with nullcontext() if average is None else average.lifted():
-            return [float(self._norm(*sides)) for sides in self._batches]
+            norm = self._norm()
+            return [float(norm(*sides)) for sides in self._batches]
+
+    def _norm(self) -> Any:
+        """Return the function for the gradient norm of the weights that train now."""
+        if self._eager:
+            return self._gradient_norm
+        trained = tuple(weight.trainable for weight in self._loop.graph.model.weights)
+        if trained not in self._norms:
+            self._norms[trained] = tf.function(self._gradient_norm, autograph=False, input_signature=self._sides)
+        return self._norms[trained]
 
     def _gradient_norm(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
         found = []

@@ -13,6 +13,7 @@ from aipcore.data.loader import Block, DataLoader, Prefetcher
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.engine.compilation import xla_room
 from aipcore.training.engine.learning_rate import last_rate
+from aipcore.training.engine.phases import RatePhases
 from aipcore.training.engine.step_log import ROWS, StepValues
 from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.steps import Steps
@@ -38,7 +39,8 @@ class ChunkLoop:
     """The compiled loop over the chunks of an epoch. A chunk is the batches of one call of the compiled function.
 
     Args:
-        engine: its `loop` trains on a chunk; it also has the `loader` of the batches and the training `metrics`.
+        engine: its `loop` trains on a chunk; it also has the `loader` of the batches, the training `metrics`, and the
+            `phases`, none of which begins within a chunk.
         profiler: cuts chunks where it traces.
         batching: the division of an epoch into batches.
         steps: the optimizer updates of an epoch, and those at which a chunk ends.
@@ -66,6 +68,7 @@ class ChunkLoop:
         self._loop: TrainingLoop = engine.loop
         self._loader: DataLoader = engine.loader
         self._metrics: ReplicaMetrics = engine.metrics
+        self._phases: RatePhases = engine.phases
         self._profiler = profiler
         self._batching, self._steps, self._check = batching, steps, check
         self._across = across
@@ -115,6 +118,7 @@ class ChunkLoop:
         if self._steps.log is not None:
             chunk = min(chunk, (ROWS - 1) * self._steps.log * self._steps.accumulate_steps)
         ends = [*self._steps.ends(completed, log=self._loop.step_log is None), *self._profiler.ends(epoch)]
+        ends += self._phases.ends(epoch)
         with closing(self._loader.blocks(epoch, chunk=chunk, first=first, room=room, ends=ends)) as blocks:
             for block in blocks:
                 if block.first >= self._steps.end(completed):

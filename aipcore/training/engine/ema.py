@@ -53,6 +53,8 @@ class WeightAverage:
         self.rate = rate
         self._distribution = distribution
         self._followed = list(variables)
+        # Weights are identical on all replicas, batch-norm statistics are not. A weight may be frozen later.
+        self._differ = [not variable.trainable for variable in self._followed]
         self.shadows = [
             tf.Variable(tf.identity(variable.value), trainable=False, name=variable.path) for variable in self._followed
         ]
@@ -60,9 +62,8 @@ class WeightAverage:
 
     def update(self) -> None:
         """Update the averages with the current weights; runs inside the compiled step."""
-        for shadow, variable in zip(self.shadows, self._followed, strict=True):
-            # Weights are identical on all replicas, batch-norm statistics are not.
-            value = variable.value if variable.trainable else self._distribution.mean(variable)
+        for shadow, variable, differ in zip(self.shadows, self._followed, self._differ, strict=True):
+            value = self._distribution.mean(variable) if differ else variable.value
             shadow.assign_add((value - shadow) * (1 - self.rate))
 
     def reset(self) -> None:

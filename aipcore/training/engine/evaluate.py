@@ -55,8 +55,16 @@ class Evaluation:
         self._distribution = distribution
         self.batching = Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset)))
         self._order = SampleOrder(len(dataset), seed=0, shuffle=False)
-        self._run = self._blocks if eager else self._compiled(self._blocks, axes=2)
-        self._outputs = self._batch if eager else self._compiled(self._batch, axes=1)
+        self._run: Any = self._blocks
+        self._outputs: Any = self._batch
+        self._eager = eager
+        self.compile()
+
+    def compile(self) -> None:
+        """Compile the pass for the current `trainable` flags, on which losses of regularizers depend."""
+        if not self._eager:
+            self._run = self._compiled(self._blocks, axes=2)
+            self._outputs = self._compiled(self._batch, axes=1)
 
     def run(self, evaluator: Evaluator | None = None, batch_hooks: Any = None) -> dict[str, float]:
         """Run one pass over the data.

@@ -11,7 +11,7 @@ A block contains its samples, or only their indices if the samples are already o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -81,10 +81,28 @@ class TrainingLoop:
             self._resident = [{name: tf.constant(column) for name, column in side.items()} for side in resident]
         sides = tuple(block_signature(side, axes=2) for side in specs)
         scalar = tf.TensorSpec((), tf.int32)
-        signature = [(sides,) * len(distribution.devices), tf.TensorSpec((None,), tf.bool), scalar, scalar, scalar]
-        self._plain = tf.function(self._run, autograph=False, input_signature=signature)
-        self._xla = tf.function(self._run_under_xla, autograph=False, jit_compile=True)
-        self._single = tf.function(self._run_single, autograph=False, input_signature=signature)
+        self._signature = [
+            (sides,) * len(distribution.devices),
+            tf.TensorSpec((None,), tf.bool),
+            scalar,
+            scalar,
+            scalar,
+        ]
+        self._phases: dict[Hashable, tuple[Any, Any, Any]] = {}
+        self.switch(None)
+
+    def switch(self, phase: Hashable) -> None:
+        """Train with the current `trainable` flags of layers and weights, which are those of a phase.
+
+        The step is traced again for a new phase. The traces of earlier phases are kept.
+        """
+        if phase not in self._phases:
+            plain, single = (
+                tf.function(function, autograph=False, input_signature=self._signature)
+                for function in (self._run, self._run_single)
+            )
+            self._phases[phase] = plain, tf.function(self._run_under_xla, autograph=False, jit_compile=True), single
+        self._plain, self._xla, self._single = self._phases[phase]
 
     @property
     def trained(self) -> list[OptimizerUpdate]:
@@ -142,7 +160,8 @@ class TrainingLoop:
     @property
     def traces(self) -> int:
         """The number of times that the loop has been traced."""
-        return int(self._plain.experimental_get_tracing_count() + self._xla.experimental_get_tracing_count())
+        each = (function for plain, xla, _ in self._phases.values() for function in (plain, xla))
+        return sum(int(function.experimental_get_tracing_count()) for function in each)
 
     def _run_under_xla(self, *block: Any) -> None:
         # Set while the loop is traced.

@@ -98,7 +98,7 @@ class OptimizerUpdate:
             for replica in range(len(distribution.devices))
         ]
         self._reached: list[int] = []
-        self._told = False
+        self._told: set[str] = set()
 
     def _zeros(self, replica: int, group: int) -> list[Any]:
         """Create the sums of a replica's gradients over the batches of a group; plain variables, see `Distribution`."""
@@ -150,8 +150,9 @@ class OptimizerUpdate:
         part = Part.of(self._distribution, replica, count, size)
         counts = replica < parts
         running = self._metrics.losses(replica, self.name)
+        trained = [value for weight, value in zip(self.weights, self._values, strict=True) if weight.trainable]
         with tf.GradientTape(watch_accessed_variables=False, persistent=len(self._groups) > 1) as tape:
-            tape.watch(self._values)
+            tape.watch(trained)
             outputs, weights, sums = self.forward(running, inputs, targets, weights, samples, part)
             if self._distribution.replicas > 1:
                 samples *= tf.cast(counts, tf.float32)
@@ -195,16 +196,18 @@ class OptimizerUpdate:
         self._reached = [
             place for place, each in enumerate(zip(*found, strict=True)) if any(g is not None for g in each)
         ]
-        if not self._reached:
+        # In some phase of the run, all weights of an update may be frozen.
+        trained = [place for place, weight in enumerate(self.weights) if weight.trainable]
+        if trained and not self._reached:
             raise ScenarioError(
                 f"The loss of the update {self.name} has no gradient with respect to any weight that it trains. Check "
                 "what it computes."
                 if self.name
                 else "No loss has a gradient with respect to any weight. Check what the losses compute."
             )
-        if len(self._reached) < len(self.weights) and not self._told:
-            self._told = True
-            left = [weight.path for place, weight in enumerate(self.weights) if place not in self._reached]
+        left = [self.weights[place].path for place in trained if place not in self._reached]
+        if not self._told.issuperset(left):
+            self._told.update(left)
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
             what = f"The loss of the update {self.name} does not depend" if self.name else "No loss depends"
             logger.warning("%s on %s%s. They keep their values.", what, ", ".join(left[:3]), more)
@@ -241,6 +244,8 @@ class OptimizerUpdate:
         Args:
             gradients: those of each replica for the weights that the loss depends on.
         """
+        if not self._reached:
+            return
         run = self._distribution.run
         if self._distribution.replicas > 1:
             gradients = run(lambda _, values: self._distribution.sum(values), gradients)
