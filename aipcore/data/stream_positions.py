@@ -38,7 +38,7 @@ class Position:
         sample: the index of the next sample.
         element: the number of elements before.
         state: the state of the source, or None at the beginning.
-        nbytes: the size of the state, as far as it is known.
+        nbytes: the size of the state, if it is known.
     """
 
     sample: int

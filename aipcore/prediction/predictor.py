@@ -230,19 +230,11 @@ class Predictor:
                         f"{type(self.scenario).__name__} has no data to predict. Pass --data.files if it has that "
                         "option, or call Predictor.predict with samples."
                     )
-                mode = Mode.EVALUATION if targets else Mode.PREDICTION
+                mode, again = (Mode.EVALUATION if targets else Mode.PREDICTION), scenario.predict_data
                 # The default of `predict_data` is the validation data.
                 limit = scenario.params.val.limit if type(scenario).predict_data is Scenario.predict_data else None
                 pipeline = stack.enter_context(
-                    open_pipeline(
-                        scenario,
-                        data,
-                        origin,
-                        mode=mode,
-                        seed=group[0].model.seed,
-                        again=scenario.predict_data,
-                        limit=limit,
-                    )
+                    open_pipeline(scenario, data, origin, mode=mode, seed=group[0].model.seed, limit=limit, again=again)
                 )
                 self._pipelines.append(pipeline)
                 datasets.append(pipeline.dataset())
