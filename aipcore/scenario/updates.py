@@ -96,6 +96,13 @@ def check_updates(cls: Any) -> None:
         raise ScenarioError(f"{what} has no update with a loss. Add an Update.")
 
 
+def updates_of(cls: Any) -> Sequence[AnyUpdate]:
+    """Return the updates of a scenario class after a check; see `check_updates`."""
+    check_updates(cls)
+    updates: Sequence[AnyUpdate] = cls.updates
+    return updates
+
+
 def _check_update(cls: Any, update: Update, what: str) -> None:
     _check_expression(update.trains, f"{what}: the layers of {update.name}")
     if not isinstance(update.times, int) or update.times < 1:
