@@ -39,7 +39,6 @@ SECTIONS = {
             "scenario/list_file.py": ["ListFileScenario", "matching_files"],
             "scenario/tables.py": ["read_columns"],
             "scenario/updates.py": ["Update", "TargetNetwork"],
-            "scenario/sample_random.py": ["SampleRandom"],
             "scenario/evaluator.py": ["Evaluator"],
         },
     ),

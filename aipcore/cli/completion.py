@@ -17,6 +17,7 @@ from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Description, Layer, fill, one_of, sections
 from aipcore.params.tree import Group
 from aipcore.scenario.loader import load_scenario
+from aipcore.scenario.updates import updates_of
 from aipcore.training.params import run_params_class
 
 FILES = CompletionItem("", type="file")
@@ -141,7 +142,7 @@ class RunCommand(WordsCommand):
             return []
         scenario = load_scenario(recorded["name"], names=plugins.names("scenario"), find=plugins.find_scenario)
         layers = [Layer.from_file(folder.params_file), Layer.from_arguments(arguments.rest)]
-        return _described(fill(run_params_class(scenario.cls.params_class, scenario.cls.updates), layers, plugins))
+        return _described(fill(run_params_class(scenario.cls.params_class, updates_of(scenario.cls)), layers, plugins))
 
 
 class ModelFolderCommand(WordsCommand):

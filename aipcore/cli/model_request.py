@@ -24,6 +24,7 @@ from aipcore.prediction.params import CHANGEABLE, FIXED, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.record import moved_scenario
+from aipcore.scenario.updates import updates_of
 from aipcore.training.params import run_params_class
 
 
@@ -183,7 +184,7 @@ class ModelCommand:
 def _refuse_fixed(
     overrides: Layer, scenario: LoadedScenario, fixed: tuple[str, ...], command: str, plugins: PluginManager
 ) -> None:
-    shorts = build_tree(run_params_class(scenario.cls.params_class, scenario.cls.updates), plugins).shorts
+    shorts = build_tree(run_params_class(scenario.cls.params_class, updates_of(scenario.cls)), plugins).shorts
     own = build_tree(applied_params_class(scenario.cls.params_class), plugins).children
     for option in overrides.options:
         first = option.name.split(".")[0]

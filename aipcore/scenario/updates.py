@@ -31,9 +31,10 @@ class Update:
             layer are trained too.
         loss: a method of the scenario, `loss(self, model, inputs, targets)`. It returns one value for each sample, an
             array of shape [batch] or [batch, ...], or one mean of the batch. `model` is the trained `keras.Model`;
-            `inputs` and `targets` have the form of the data, an array or a mapping of arrays. A further argument
-            `random` is a `SampleRandom`. The method runs inside the compiled step. Layers that it calls are in training
-            mode in training, and in inference mode in validation.
+            `inputs` and `targets` have the form of the data, an array or a mapping of arrays. The method runs inside
+            the compiled step. Layers that it calls are in training mode in training, and in inference mode in
+            validation. A further argument `random` draws numbers for each sample: `random.normal(*shape)` and
+            `random.uniform(*shape)` return float32 tensors of shape [batch, *shape].
         times: the default of the option `updates.NAME.times`, the number of updates for each batch.
     """
 
@@ -94,6 +95,13 @@ def check_updates(cls: Any) -> None:
                 )
     if given and not any(isinstance(each, Update) for each in given):
         raise ScenarioError(f"{what} has no update with a loss. Add an Update.")
+
+
+def updates_of(cls: Any) -> Sequence[AnyUpdate]:
+    """Return the updates of a scenario class after a check; see `check_updates`."""
+    check_updates(cls)
+    updates: Sequence[AnyUpdate] = cls.updates
+    return updates
 
 
 def _check_update(cls: Any, update: Update, what: str) -> None:

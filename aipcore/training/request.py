@@ -19,6 +19,7 @@ from aipcore.scenario.loader import LoadedScenario, load_scenario, loaded_class
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.record import used_files
 from aipcore.scenario.scenario import Scenario
+from aipcore.scenario.updates import updates_of
 from aipcore.training.export.requirements import require_packages
 from aipcore.training.params import run_params_class
 from aipcore.training.run_folder import resume_command
@@ -81,7 +82,7 @@ def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginM
     check_scenario(scenario.cls)
     plugins = scenario.plugins(plugins)
     defaults = Layer.of_scenario(scenario.name, scenario.cls.defaults, f"{scenario.cls.__name__}.defaults")
-    root = run_params_class(scenario.cls.params_class, scenario.cls.updates)
+    root = run_params_class(scenario.cls.params_class, updates_of(scenario.cls))
     return Request(scenario=scenario, root=root, layers=[defaults, *layers], plugins=plugins)
 
 

@@ -18,6 +18,7 @@ from aipcore.params.resources import localized, places, places_layer
 from aipcore.params.tree import COMPONENT_KEY
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import moved_scenario, recorded_plugins, recorded_scenario, recorded_working_dir
+from aipcore.scenario.updates import updates_of
 from aipcore.training.params import run_params_class
 from aipcore.training.request import AnyScenario, Request, load_any
 from aipcore.training.run_folder import RunFolder, find_run
@@ -233,7 +234,7 @@ def find_stored_run(
     plugins = loaded.plugins(plugins)
     warnings, missing = compare_plugins(folder.about, plugins)
     warnings.extend([moved] if moved else [])
-    root = run_params_class(loaded.cls.params_class, loaded.cls.updates)
+    root = run_params_class(loaded.cls.params_class, updates_of(loaded.cls))
     recorded = _recorded_layers(folder, loaded, missing, changed, plugins)
     origin = recorded[1].name
     found = places(fill(root, [*recorded, *changed], plugins), recorded_working_dir(folder.about), (origin,))

@@ -172,8 +172,8 @@ def test_resumes_exactly(make_trainer: Any, more: tuple[str, ...]) -> None:
     assert history[-1]["painter_ema_rate"] == 0.9
 
 
-def test_target_network(make_trainer: Any) -> None:
-    """It starts as a copy of its source, and then follows: slow = 0.9 slow + 0.1 source, in each step."""
+def test_target_network_and_validation(make_trainer: Any) -> None:
+    """A network follows its source from a copy: slow = 0.9 slow + 0.1 source. Validation is in inference mode."""
     trainer = make_trainer(NoisyPair, *ONE_EPOCH, "--trainer.samples_per_epoch", str(2 * BATCH))
 
     def values(name: str) -> list[Any]:
@@ -189,10 +189,14 @@ def test_target_network(make_trainer: Any) -> None:
 
     trainer.callbacks["follow"] = Follow()
     trainer._per_batch.append("follow")
-    trainer.fit()
+    logs = trainer.fit().history[0]
     for ours, theirs in zip(values("slow"), slow, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
     assert "slow" in dict(trainer.plan())["update slow"]
+    # Keras calls layers in inference mode by default.
+    values_of = trainer.scenario.critic_loss(trainer.model, trainer.scenario.val_data()[0], None)
+    penalty = sum(float(each) for each in trainer.model.get_layer("critic").losses)
+    assert logs["val_critic_loss"] == pytest.approx(float(tf.reduce_mean(values_of)) + penalty, rel=1e-5)
 
 
 def test_drawn_numbers(make_trainer: Any) -> None:

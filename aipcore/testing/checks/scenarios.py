@@ -54,6 +54,7 @@ def is_a_scenario(subject: Subject) -> None:
     """`build` names a subclass of `aipcore.scenario.Scenario`, and its defaults are valid parameters of a run."""
     from aipcore.params import Layer, resolve
     from aipcore.scenario import Scenario
+    from aipcore.scenario.updates import updates_of
     from aipcore.training.params import run_params_class
 
     cls: Any = subject.build
@@ -62,7 +63,7 @@ def is_a_scenario(subject: Subject) -> None:
         f"build names {cls!r}: name a class that extends aipcore.scenario.Scenario",
     )
     layers = [Layer.from_mapping("defaults", cls.defaults), Layer.from_mapping("declared", subject.declared.params)]
-    resolve(run_params_class(cls.params_class, cls.updates), layers, subject.manager)
+    resolve(run_params_class(cls.params_class, updates_of(cls)), layers, subject.manager)
 
 
 @conformance_check("scenario", needs=MADE)
