@@ -118,7 +118,8 @@ class Checker:
         plugins = get_plugin_manager()
         names = list(plugins.names("scenario"))
         name = name if name in names or known else "tutorial"
-        cls = load_scenario(name, names=names, find=plugins.find_scenario).cls
+        loaded = load_scenario(name, names=names, find=plugins.find_scenario)
+        cls, plugins = loaded.cls, loaded.plugins(plugins)
         layers = [Layer.from_mapping("scenario", cls.defaults)] if root is run_params_class else []
         resolve(root(cls.params_class), [*layers, Layer.from_arguments(words)], plugins)
 
