@@ -126,7 +126,7 @@ def test_learning_rates_of_a_resumed_run(run: Any) -> None:
     second = run(*words, checkpoint=within[-1])
     updates = int(second.engine.optimizer.iterations.numpy())
     assert 10 < updates < 15
-    trim_events(folder / "tensorboard", second.state.epoch, updates)
+    trim_events(folder / "tensorboard", second.state.epoch, {"updates": updates})
     second.fit()
     found = events_of(folder / "tensorboard")
     assert [step for step, _ in found["updates"]["learning_rate"]] == list(range(1, 21))
