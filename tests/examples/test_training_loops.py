@@ -21,9 +21,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 
 
-@pytest.mark.parametrize(
-    "name", ["finetune", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vae", "contrastive"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOOPS)
 def test_equals_a_plain_loop(make_trainer: Any, name: str) -> None:
     """20 steps have the losses and weights of a loop in plain Keras with the same weights and batches."""
     loop = LOOPS[name]
