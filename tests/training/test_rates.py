@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from small_scenarios import Blobs, Weight, blobs
+from small_scenarios import Blobs, Pair, Weight, blobs
 
 from aipcore.errors import AipError, ParamsError
 from aipcore.scenario.paths import layers_by_path
@@ -358,3 +358,35 @@ def test_gradient_norm_of_what_trains(make_trainer: Any) -> None:
     trainer.callbacks["norm"] = Norm()
     trainer.fit()
     assert norms[1] < norms[0]
+
+
+@pytest.mark.parametrize("more", [(), pytest.param(("--trainer.accumulate_steps", "2"), marks=pytest.mark.slow)])
+def test_an_update_without_weights_in_a_phase(make_trainer: Any, more: tuple[str, ...]) -> None:
+    """While all weights of one of several updates are frozen, its loss is still logged, and its optimizer waits."""
+    words = ("--train.batch_size", "20", "--trainer.epochs", "2", "--trainer.rates", "critic=0", "critic@2=1")
+    trainer = make_trainer(Pair, *words, *more, exports=False)
+    before = variables(trainer, "model/")
+    states = []
+    trainer.callbacks["record"] = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: states.append(variables(trainer))
+    )
+    history = trainer.fit().history
+    assert {name.split("/")[1] for name in changed(before, states[0])} == {"painter"}
+    assert {name.split("/")[1] for name in changed(before, states[1])} == {"painter", "critic"}
+    iterations = [{name: int(value) for name, value in state.items() if name.endswith("iteration")} for state in states]
+    assert sorted(iterations[0].values())[0] == 0 < sorted(iterations[0].values())[1]
+    assert min(iterations[1].values()) > 0
+    assert all(np.isfinite(epoch["critic_loss"]) for epoch in history)
+
+
+def test_a_phase_that_begins_within_an_epoch_with_validations(make_trainer: Any) -> None:
+    """Logged values and validations at steps change nothing in a run whose phases begin within epochs."""
+    words = (*WORDS, "--train.batch_size", "8", "--trainer.epochs", "2", "--trainer.rates", "encoder/.*=0")
+    rates = ("encoder/.*@4u=1", "head@6u=0.5")
+    plain = make_trainer(Tuned, *words, *rates, exports=False)
+    plain.fit()
+    steps = ("--trainer.val_every_steps", "3", "--trainer.log_every_steps", "2")
+    more = make_trainer(Tuned, *words, *rates, *steps, exports=False)
+    result = more.fit()
+    assert changed(variables(plain, "model/"), variables(more, "model/")) == set()
+    assert [each["step"] for each in result.validations][:2] == [3, 6]
