@@ -150,7 +150,7 @@ def table_lines(runs: Sequence[Run], width: int | None) -> Iterator[str]:
         Column("NAME", [printable(run.path) for run in runs]),
         Column("STATE", [run.state for run in runs]),
         Column("EPOCHS", [epochs_text(run) for run in runs], right=True),
-        Column("BEST", [best_text(run) for run in runs]),
+        _best_column(runs),
         Column("AGE", [duration(age(run)) for run in runs], right=True),
         Column("SIZE", [size_text(run.size) for run in runs], right=True),
     ]
@@ -172,6 +172,15 @@ def table_lines(runs: Sequence[Run], width: int | None) -> Iterator[str]:
         yield _line(cells)
     if len(further) < len(names):
         yield f"{len(names) - len(further)} more parameters differ. aip runs compare RUN RUN ... shows all of them."
+
+
+def _best_column(runs: Sequence[Run]) -> Column:
+    """Return the column of the best values. Its heading is the name of the value if all runs have the same."""
+    names = {run.monitor for run in runs if run.best is not None}
+    if len(names) != 1:
+        return Column("BEST", [best_text(run) for run in runs])
+    cells = ["" if run.best is None else f"{run.best:.4g}" for run in runs]
+    return Column(f"BEST {_cut(printable(names.pop()))}", cells, right=True)
 
 
 def _line(cells: Sequence[str]) -> str:

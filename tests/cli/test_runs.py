@@ -116,9 +116,9 @@ def test_table(aip: Aip, tmp_path: Path) -> None:
         (run / "status.json").write_text(json.dumps(status | {"started": f"2026-11-0{number}T00:00:00+00:00"}))
     table = aip("runs")
     heading, *rows = [line.split() for line in table.splitlines()]
-    assert heading == ["NAME", "STATE", "EPOCHS", "BEST", "AGE", "SIZE", "optimizer", "lr"]
+    assert heading == ["NAME", "STATE", "EPOCHS", "BEST", "val_accuracy", "AGE", "SIZE", "optimizer", "lr"]
     assert [row[0] for row in rows] == ["runs/digits-3", "runs/digits-2", "runs/digits-1"]
-    assert rows[0][1:5] == ["finished", "3/3", "0.3", "val_accuracy"]
+    assert rows[0][1:4] == ["finished", "3/3", "0.3"]
     assert [row[-2:] for row in rows] == [["SGD", "0.1"], ["SGD", "0.01"], ["Adam", "0.1"]]
     assert aip("runs", "-q", "--sort", "lr").split()[0] == "runs/digits-2"
     assert aip("runs", "-q", "--sort", "best").split() == [f"runs/digits-{number}" for number in (3, 2, 1)]
