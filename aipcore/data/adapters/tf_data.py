@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -155,9 +156,13 @@ class _TensorElements(Elements):
             element = next(self._iterator, None)
             if element is None and not self._empty:
                 self._pass += 1
+                finished = self._iterator
                 # A state at the end of a pass does not contain the number of draws.
                 self._iterator = self._source.iterator(self._pass) if self._restored else self._source.following()
                 self._restored = False
+                # The thread drops the iterator, for which TensorFlow waits until its own threads have ended.
+                threading.Thread(target=id, args=(finished,), name="aip-finished-pass").start()
+                del finished
                 element = next(self._iterator, None)
         except AipError:
             raise
