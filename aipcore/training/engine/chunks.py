@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from aipcore.data.batching import Batching
-from aipcore.data.loader import Block, DataLoader, Prefetcher
+from aipcore.data.loader import Block, DataLoader, Prefetcher, cut_blocks
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.engine.compilation import xla_room
 from aipcore.training.engine.phases import RatePhases
@@ -81,7 +81,8 @@ class ChunkLoop:
         """Return the chunks of an epoch, starting at a batch, not yet on the device."""
         room = xla_room(self._loader, self.chunk) if self._loop.compiled == "xla" else 0
         blocks = self._loader.blocks(epoch, chunk=self.chunk, first=first, room=room)
-        return self._profiler.cut(self._phases.cut(blocks, epoch, pad=room > 0), epoch, pad=room > 0)
+        phases = cut_blocks(blocks, self._phases.ends(epoch), pad=room > 0)
+        return self._profiler.cut(phases, epoch, pad=room > 0)
 
     def close(self) -> None:
         """Stop the preparation of chunks."""

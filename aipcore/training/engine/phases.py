@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import tensorflow as tf
 
-from aipcore.data.loader import Block, cut_blocks
 from aipcore.params.names import count
 from aipcore.scenario.paths import layers_by_path
 from aipcore.training.engine.evaluate import Evaluation
@@ -114,9 +113,9 @@ class RatePhases:
         lengths = [max(0, after - max(start, done)) for start, after in pairwise(edges)]
         self.enter(*self._starts[lengths.index(max(lengths))])
 
-    def cut(self, blocks: Iterable[Block], epoch: int, *, pad: bool) -> Iterator[Block]:
-        """Cut the blocks of an epoch where a phase begins; see `cut_blocks`."""
-        return cut_blocks(blocks, {step for start, step in self._starts if start == epoch}, pad=pad)
+    def ends(self, epoch: int) -> set[int]:
+        """Return the numbers of batches of an epoch, counted from 0, after which a phase ends."""
+        return {step for start, step in self._starts if start == epoch}
 
     def describe(self) -> list[tuple[str, str]]:
         """Return one row of the plan for each phase: its number, and its start, trained weights and factors."""
