@@ -51,7 +51,7 @@ CASES = {
     ),
     "no number": (
         ("train", "tutorial", "--trainer.epochs", "three"),
-        "--trainer.epochs: three is not allowed. It must be a whole number, at least 1.",
+        "--trainer.epochs: three is not allowed. It must be a whole number, or none, at least 1.",
     ),
     "negative": (("train", "tutorial", "--trainer.epochs", "-1"), "--trainer.epochs: -1 is not allowed"),
     "batch size 0": (("train", "tutorial", "--train.batch_size", "0"), "It must be at least 1."),
