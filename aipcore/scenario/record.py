@@ -217,7 +217,8 @@ def recorded_plugins(
         if problem := _problem(file, path, trust=trust):
             if all(kind in replaced for kind, _ in lacking):
                 continue
-            what = " and ".join(f"the {kind} {name}" for kind, name in lacking)
+            *others, last = [f"the {kind} {name}" for kind, name in lacking]
+            what = f"{', '.join(others)} and {last}" if others else last
             raise PluginError(f"{where} uses {what} of the plugin file {path}{problem}")
         plugins = plugins.with_file(PluginFile(path=path, given="run"))
     return plugins

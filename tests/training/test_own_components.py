@@ -109,6 +109,8 @@ class Line(Scenario):
 
 CHOSEN = {"optimizer": "Sign", "learning_rate": "Halving", "callbacks": ["Counter"]}
 SMALL = {"trainer.jit_compile": "off", "trainer.tune": "off", "trainer.export_best": False, "trainer.random_seed": 3}
+SMALL |= {"trainer.skip_sanity_check": True}
+QUICK = {"trainer.export_final": False}
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +144,7 @@ def train(source: str = "line.py", **params: Any) -> Any:
 def test_a_scenario_file_with_its_own_components(folder: Path) -> None:
     """It trains as its formulas say, is resumed bit for bit and with trust only, and leaves no component behind."""
     Path("line.py").write_text(COMPONENTS + SCENARIO)
-    whole = train(**{**CHOSEN, "trainer.epochs": 3, "trainer.output_dir": "whole", "optimizer.momentum": 0.0})
+    whole = train(**{**CHOSEN, **QUICK, "trainer.epochs": 3, "trainer.output_dir": "whole", "optimizer.momentum": 0.0})
     rates = [logs["learning_rate"] for logs in whole.history]
     np.testing.assert_allclose(rates, [1e-3, 5e-4, 2.5e-4], rtol=1e-6)
     # Two batches an epoch move each weight by the rate, in the direction of its target.
@@ -172,8 +174,8 @@ def test_a_plugin_file(folder: Path) -> None:
     assert (recorded["path"], recorded["model"]) == (str(folder / "own.py"), False)
     assert [each["name"] for each in recorded["components"]] == ["Sign", "Halving", "Counter"]
     configure_plugins(Switches())
-    more = {"trainer.epochs": 2}
-    with pytest.raises(PluginError, match=r"uses the optimizer Sign .* of the plugin file .*own\.py, and loading it"):
+    more = {**QUICK, "trainer.epochs": 2}
+    with pytest.raises(PluginError, match=r"uses the optimizer Sign, .* of the plugin file .*own\.py, and loading it"):
         aipcore.resume("run", more)
     aipcore.resume("run", more, trust=True, quiet=True)
     assert (folder / "run" / "epochs").read_text() == "2"
@@ -181,13 +183,13 @@ def test_a_plugin_file(folder: Path) -> None:
     assert aipcore.Predictor.load("run/export", trust=True)
     Path("own.py").write_text(COMPONENTS + "# changed\n")
     with pytest.raises(PluginError, match="which has changed since"):
-        aipcore.resume("run", {"trainer.epochs": 3}, trust=True)
+        aipcore.resume("run", {**QUICK, "trainer.epochs": 3}, trust=True)
     Path("own.py").rename("renamed.py")
     with pytest.raises(PluginError, match="which is missing"):
-        aipcore.resume("run", {"trainer.epochs": 3}, trust=True)
+        aipcore.resume("run", {**QUICK, "trainer.epochs": 3}, trust=True)
     # A file that the user names replaces the recorded one, with a warning about the change.
     name_files("renamed.py")
-    aipcore.resume("run", {"trainer.epochs": 3}, trust=True, quiet=True)
+    aipcore.resume("run", {**QUICK, "trainer.epochs": 3}, trust=True, quiet=True)
     assert "now comes from renamed.py" in (folder / "run" / "train.log").read_text()
     assert (folder / "run" / "epochs").read_text() == "3"
 
@@ -225,7 +227,7 @@ def test_a_scenario_of_a_plugin_file(folder: Path) -> None:
     assert aipcore.Predictor.load("run/export", trust=True)
     name_files("own.py")
     assert aipcore.Predictor.load("run/export")
-    assert aipcore.resume("run", {"trainer.epochs": 2}, quiet=True).epochs == 2
+    assert aipcore.resume("run", {**QUICK, "trainer.epochs": 2}, quiet=True).epochs == 2
 
 
 @pytest.mark.parametrize("files", [3, [3], [{"path": 1}], [{"path": "a\0", "fingerprint": "", "components": []}]])
