@@ -24,8 +24,9 @@ from aipcore.prediction.loaded_model import LoadedModel, Model, has_extras, load
 from aipcore.prediction.locate import ModelDir
 from aipcore.prediction.predictor import EnsembleMember, Predictor
 from aipcore.prediction.saved_predictions import Stored
+from aipcore.scenario.author_names import has_loss_values
 from aipcore.scenario.evaluator import Evaluator, check_evaluator
-from aipcore.scenario.losses import LossTerm, Objective, has_loss_values
+from aipcore.scenario.losses import LossTerm, Objective
 from aipcore.scenario.metrics import Example, metric_sets
 from aipcore.scenario.model import trained_outputs
 from aipcore.scenario.params import ScenarioParams

@@ -82,3 +82,19 @@ def check_scenario(cls: type[Scenario]) -> None:
         raise ScenarioError(
             f"{cls.__name__}.defaults is not a mapping. Write a mapping such as {{'trainer.epochs': 20}}."
         )
+
+
+def has_loss_values(cls: type[Scenario]) -> bool:
+    """Return True if the losses are the author's own values, defined by the nearest class that defines losses.
+
+    Raises:
+        ScenarioError: one class defines both `losses` and `loss_values`.
+    """
+    for each in cls.__mro__:
+        found = {"losses", "loss_values"} & vars(each).keys()
+        if each is Scenario or not found:
+            continue
+        if len(found) == 2:
+            raise ScenarioError(f"{each.__name__} defines losses() and loss_values(). Define one of them.")
+        return found == {"loss_values"}
+    return False

@@ -18,6 +18,7 @@ from keras.src.trainers import compile_utils
 
 from aipcore.data.class_weight import Table
 from aipcore.errors import ScenarioError
+from aipcore.scenario.author_names import has_loss_values
 from aipcore.scenario.keras_names import unknown_name
 from aipcore.scenario.model import by_output, listed
 from aipcore.scenario.scenario import Scenario
@@ -372,22 +373,6 @@ def _numbers(weights: Mapping[str, Any] | None, what: str) -> dict[str, float] |
         if not isinstance(weight, Real):
             raise ScenarioError(f"{what} has {weight!r} for {name or 'the output'!r}. Use a number.")
     return None if weights is None else {name: float(weight) for name, weight in weights.items()}
-
-
-def has_loss_values(cls: type[Scenario]) -> bool:
-    """Return True if the losses are the author's own values, defined by the nearest class that defines losses.
-
-    Raises:
-        ScenarioError: one class defines both `losses` and `loss_values`.
-    """
-    for each in cls.__mro__:
-        found = {"losses", "loss_values"} & vars(each).keys()
-        if each is Scenario or not found:
-            continue
-        if len(found) == 2:
-            raise ScenarioError(f"{each.__name__} defines losses() and loss_values(). Define one of them.")
-        return found == {"loss_values"}
-    return False
 
 
 def target_of(output: str, targets: list[str]) -> str:

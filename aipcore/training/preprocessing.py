@@ -15,7 +15,7 @@ from aipcore.distributed.process_group import ProcessGroup
 from aipcore.errors import DataError, TrainingError, UsageError
 from aipcore.files import refuse_links
 from aipcore.scenario.adaptation import adapted_preprocessing
-from aipcore.scenario.losses import has_loss_values
+from aipcore.scenario.author_names import has_loss_values
 from aipcore.scenario.preprocessing import FOLDER, RECORD, SPECS_FILE, Preprocessing, digest_of, read_preprocessing
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint.weights import open_variables

@@ -340,10 +340,8 @@ def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainRes
     if not result and exported is None:
         return None
     # Training again would start from scratch, and replace the models of the run.
-    damaged = any(folder.checkpoints.glob("step-*"))
-    ended = (
-        f"The run in {folder.path} ended{', and its checkpoints are damaged' if damaged else ' without a checkpoint'}"
-    )
+    how = ", and its checkpoints are damaged" if any(folder.checkpoints.glob("step-*")) else " without a checkpoint"
+    ended = f"The run in {folder.path} ended{how}"
     if resumption.found:
         raise UsageError(
             f"{ended}, so it cannot be trained further. To continue from its weights, start a new run: aip train with "

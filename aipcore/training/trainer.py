@@ -261,8 +261,7 @@ class Trainer:
         self.state.load(found, recompile=recompile)
         if restart:
             self.state.stopped = ""
-        self._warm_start = None
-        self._result = None
+        self._warm_start, self._result = None, None
         self._checkpoints.resumed()
 
     @author_errors()

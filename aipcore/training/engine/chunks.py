@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from aipcore.data.batching import Batching
-from aipcore.data.loader import Block, DataLoader, Prefetcher, cut_blocks
+from aipcore.data.loader import Block, DataLoader, Prefetcher
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.engine.compilation import xla_room
 from aipcore.training.engine.learning_rate import last_rate
