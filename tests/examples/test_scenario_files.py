@@ -51,7 +51,7 @@ def variables(output: Path) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("words", "path", "shape"),
     [
-        ("Recurrent --model.layer.size 24", "down/gru_cell/kernel", [8, 3 * 24]),
+        pytest.param("Recurrent --model.layer.size 24", "down/gru_cell/kernel", [8, 3 * 24], marks=pytest.mark.slow),
         ("Convolution --model.layer.rows 2", "filters/kernel", [2, 8, 32]),
         pytest.param("Attention --model.layer.heads 4", "attention/query/kernel", [8, 4, 8], marks=pytest.mark.slow),
     ],

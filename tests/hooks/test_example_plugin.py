@@ -57,7 +57,7 @@ def test_install_and_remove(fork_aip, site):
 @pytest.mark.parametrize(
     ("example", "tests"),
     [
-        pytest.param("aip-plugin-lookahead", "tests/test_lookahead.py", id="lookahead"),
+        pytest.param("aip-plugin-lookahead", "tests/test_lookahead.py", id="lookahead", marks=pytest.mark.slow),
         pytest.param(
             "aip-plugin-lookahead", "tests/test_conformance.py", id="lookahead-conformance", marks=pytest.mark.slow
         ),

@@ -274,6 +274,7 @@ def weights_of(file: Path) -> list[Any]:
     return [found[name] for name in sorted(found)]
 
 
+@pytest.mark.slow
 def test_observing_callbacks(make_trainer: Any, tmp_path: Path, server: str) -> None:
     """Files, events and messages of all callbacks that only observe equal those of fit."""
     theirs, ours = both(make_trainer, tmp_path, lambda folder: observers(folder, server))

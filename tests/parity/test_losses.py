@@ -189,7 +189,13 @@ CONFIGURATIONS = pytest.mark.parametrize(
 )  # fmt: skip
 
 
-@CONFIGURATIONS
+@pytest.mark.parametrize(
+    ("masked", "weighted"),
+    [
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in [(False, False), (True, False), (False, True)]),
+        (True, True),
+    ],
+)
 def test_losses(make_trainer: Any, masked: bool, weighted: bool, capsys: Any) -> None:
     """Losses and weights after two steps equal those of Keras, in a random part of all combinations."""
     every = list(combinations())

@@ -150,7 +150,7 @@ def accepted(head: Head, weights: Any) -> bool:
     [
         pytest.param(False, False, 1, id="plain", marks=pytest.mark.slow),
         pytest.param(True, True, 1, id="masked and weighted", marks=pytest.mark.slow),
-        pytest.param(True, True, 5, id="a part, masked and weighted"),
+        pytest.param(True, True, 10, id="a part, masked and weighted"),
     ],
 )
 def test_metrics(make_trainer: Any, masked: bool, weighted: bool, part: int, capsys: Any) -> None:

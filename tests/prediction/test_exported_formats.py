@@ -69,6 +69,7 @@ def build(params):
 """
 
 
+@pytest.mark.slow
 def test_training_writes_all_formats(train: Any, dense_source: str, tmp_path: Path, capsys: Any) -> None:
     """`best` and `export` have each format, and the error for an ONNX model names the models to use instead."""
     run = train(dense_source, "--trainer.epochs", "1", "--export.formats", "onnx", "litert", "keras")

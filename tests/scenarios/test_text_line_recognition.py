@@ -215,6 +215,7 @@ def test_a_line_is_read_alike_in_any_batch(make_trainer: Callable[..., Any]) -> 
 ALPHABET = alphabet_of(PrintedLines(300, 1).texts() + PrintedLines(100, 1_000_001).texts())
 
 
+@pytest.mark.slow
 def test_trains_on_lists(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     """The alphabet of the texts beside the images is recorded; other texts in validation do not end a run."""
     train, val = write_lines(tmp_path / "train", 24, 1), write_lines(tmp_path / "val", 6, 1)

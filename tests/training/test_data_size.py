@@ -40,7 +40,11 @@ def test_short_epochs_go_through_all_data(make_trainer: Any, blobs_class: Any) -
 
 
 @pytest.mark.parametrize(
-    ("every", "epochs", "expected"), [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (3, 6, [3, 6]), (9, 4, [4])]
+    ("every", "epochs", "expected"),
+    [
+        (2, 5, [2, 4, 5]),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, 3, [1, 2, 3]), (3, 6, [3, 6]), (9, 4, [4]))),
+    ],
 )
 def test_val_every_n(make_trainer: Any, blobs_class: Any, every: int, epochs: int, expected: list[int]) -> None:
     """Validation runs every n epochs and always in the last."""

@@ -95,7 +95,7 @@ def wait_for(process: forks.Forked, condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("kind", ["data", "step"])
+@pytest.mark.parametrize("kind", [pytest.param("data", marks=pytest.mark.slow), "step"])
 def test_the_grace_time_is_the_end(tmp_path: Path, kind: str) -> None:
     """A hanging run exits with 143 and one message after the grace time. It leaves complete checkpoints, no process."""
     process = start_and_hang(tmp_path, kind, 1.5)

@@ -96,6 +96,7 @@ def test_the_plugin_shows_it(make_trainer: Any, blobs_class: Any, tensorboard: A
         assert [row["c"][0]["v"] for row in steps] == [f"train {number}" for number in range(4, 12)]
 
 
+@pytest.mark.slow
 def test_run_that_ends_too_early(make_trainer: Any, blobs_class: Any) -> None:
     """A run that ends before the first step to trace warns at its start; one that ends within has a partial trace."""
     heard = Listening()
@@ -112,6 +113,7 @@ def test_run_that_ends_too_early(make_trainer: Any, blobs_class: Any) -> None:
     assert steps_in(result.output_dir)[0] == [25, 26]
 
 
+@pytest.mark.slow
 def test_resuming_past_the_steps(make_trainer: Any, blobs_class: Any) -> None:
     """A run resumed after the first batch to trace has no trace and no warning."""
     heard = Listening()

@@ -360,7 +360,8 @@ def test_gradient_norm_of_what_trains(make_trainer: Any) -> None:
     assert norms[1] < norms[0]
 
 
-@pytest.mark.parametrize("more", [(), pytest.param(("--trainer.accumulate_steps", "2"), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("--trainer.accumulate_steps", "2")])
 def test_an_update_without_weights_in_a_phase(make_trainer: Any, more: tuple[str, ...]) -> None:
     """While all weights of one of several updates are frozen, its loss is still logged, and its optimizer waits."""
     words = ("--train.batch_size", "20", "--trainer.epochs", "2", "--trainer.rates", "critic=0", "critic@2=1")

@@ -17,7 +17,11 @@ def weights(trainer: Any) -> list[Any]:
 
 @pytest.mark.parametrize(
     "how",
-    [(), pytest.param(("--trainer.jit_compile", "on"), marks=pytest.mark.slow), ("--trainer.accumulate_steps", "3")],
+    [
+        (),
+        pytest.param(("--trainer.jit_compile", "on"), marks=pytest.mark.slow),
+        pytest.param(("--trainer.accumulate_steps", "3"), marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...], monkeypatch: Any) -> None:

@@ -60,7 +60,8 @@ def chunked(trainer: Any, chunk: int) -> Any:
     return trainer
 
 
-@pytest.mark.parametrize("jit", ["off", pytest.param("on", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jit", ["off", "on"])
 def test_chunks_only_group_steps(make_trainer: Any, noisy_class: Any, jit: str) -> None:
     """The number of steps per call and the cuts for checkpoints do not change a bit."""
     words = (*WORDS, "--trainer.accumulate_steps", "3", "--trainer.jit_compile", jit)
@@ -86,9 +87,8 @@ class Waiting(keras.callbacks.Callback):
         self.trainer._run_writer.drain()
 
 
-@pytest.mark.parametrize(
-    "batch", ["--trainer.accumulate_steps", pytest.param("--trainer.precision", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", ["--trainer.accumulate_steps", "--trainer.precision"])
 def test_from_every_chunk(make_trainer: Any, noisy_class: Any, batch: str) -> None:
     """From every third batch, within epochs and groups, the resumed run is bit-identical."""
     value = {"--trainer.accumulate_steps": "2", "--trainer.precision": "float16"}[batch]

@@ -154,6 +154,7 @@ def check(whole: tuple[dict[str, Any], Callable[[int], Path]], first: int, secon
         assert found[name] == value, f"{name} after {first} and {second} chunks"
 
 
+@pytest.mark.slow
 def test_killed_twice(whole: Any, tmp_path: Path) -> None:
     """The kills are within the first epoch, at its end, and in the second, again immediately or a chunk later."""
     for first, second in ((2, 0), (7, 1), (10, 0)):

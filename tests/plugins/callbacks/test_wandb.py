@@ -112,6 +112,7 @@ class Ending(keras.callbacks.Callback):
             signal.raise_signal(signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_goes_on_in_the_same_run(run: Any, caplog: Any, refused: Any) -> None:
     """A run that is killed, fails and finishes has one id, each epoch once over all files, and each exit code."""
     words = (*WANDB, "--trainer.epochs", "4", "--checkpoint.keep", "9")

@@ -73,6 +73,7 @@ class TestScore:
 
 
 class TestStudy:
+    @pytest.mark.slow
     def test_choices_follow_from_the_seed_and_the_number(self, space, settings, tmp_path) -> None:
         """A sweep that is interrupted after each trial makes the same, distinct choices as an uninterrupted one."""
 

@@ -78,6 +78,7 @@ def table(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_begin_together(tmp_path: Path) -> None:
     """Three processes that start together make one study, one folder each, each trial once, and complete tables."""
     url = f"sqlite:///{tmp_path / 'shared.db'}"

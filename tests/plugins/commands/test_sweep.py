@@ -69,6 +69,7 @@ def checkpoints(trial: Path) -> list[str]:
     return [path.name for path in (trial / "checkpoint").glob("step-*")]
 
 
+@pytest.mark.slow
 def test_sweep(line, fork_aip, tmp_path) -> None:
     """A successful and a killed trial are both recorded, and the results are complete."""
     done = fork_aip("sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--trainer.epochs", "3")
