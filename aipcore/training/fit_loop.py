@@ -196,6 +196,7 @@ class FitLoop:
                 seconds=time.perf_counter() - started,
                 logs=logs,
                 monitor=monitor.name,
+                mode=monitor.mode,
                 previous_best=previous,
                 is_best=is_best,
             )
