@@ -234,6 +234,9 @@ def test_impossible_folds(tmp_path: Path) -> None:
 
     for cls, given, error, text in (
         (Points, {"fold": 1}, ParamsError, "needs --trainer.folds"),
+        (Points, {"folds_by": "patient"}, ParamsError, "folds_by has no effect without --trainer.folds"),
+        (Points, {"fold_processes": 2}, ParamsError, "fold_processes has no effect without --trainer.folds"),
+        (Points, {"early_stopping.min_delta": 0.1}, ParamsError, "has no effect without --early_stopping.n_to_go"),
         (Points, {"folds": 3, "fold": 4}, ParamsError, "is above --trainer.folds"),
         (Points, {"folds": 3, "fold": 1, "random_seed": None}, ParamsError, "needs --trainer.random_seed"),
         (Local, {"folds": 3, "fold_processes": 2}, UsageError, "other processes can import"),
