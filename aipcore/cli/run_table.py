@@ -260,6 +260,8 @@ def as_json(run: Run) -> dict[str, Any]:
         "mode": run.mode,
         "best": run.best,
         "best_epoch": run.best_epoch,
+        "best_step": run.best_step,
+        "updates": run.updates,
         "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds"),
         "bytes": run.size,
         "params": _finite(run.params),

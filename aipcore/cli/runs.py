@@ -149,6 +149,8 @@ def show(path: Path, as_json_: bool) -> None:
 def _summary(run: Run) -> list[tuple[str, str]]:
     ended = f" ({run.reason})" if run.reason else ""
     epoch = f" in epoch {run.best_epoch}" if run.best_epoch else ""
+    if run.best_step and run.params.get("trainer.val_every_steps"):
+        epoch += f", after {count(run.best_step, 'update')}"
     started = datetime.fromtimestamp(run.started, UTC)
     resumed = run.about.get("resumed")
     versions = run.about.get("versions")

@@ -122,9 +122,12 @@ class FitLoop:
     def _run_chunks(self, callbacks: RunCallbacks) -> bool:
         """Train on the rest of an epoch; return False if a signal ends the run before the end of the epoch."""
         state = self.state
-        # A signal may have ended the run before this validation.
+        # A signal may have ended the run before this validation, which may stop the run.
+        validated = state.validated
         if not self._validate_within_epoch(callbacks):
             return False
+        if state.validated > validated and self._must_stop():
+            return self.interruption.received is None
 
         def begin(step: int) -> None:
             self._enter_phase(callbacks, step)
@@ -193,6 +196,7 @@ class FitLoop:
                 seconds=time.perf_counter() - started,
                 logs=logs,
                 monitor=monitor.name,
+                mode=monitor.mode,
                 previous_best=previous,
                 is_best=is_best,
             )

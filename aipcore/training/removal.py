@@ -13,7 +13,7 @@ from typing import Any
 from aipcore.errors import UsageError
 from aipcore.training.checkpoint.atomic import write_file
 from aipcore.training.run_folder import LOCK, WRITTEN, locked
-from aipcore.training.runs import Run, history
+from aipcore.training.runs import Run, history, validations
 
 RECORDS = ("status.json", "train.log", "params.json", "run.json", LOCK)
 """The records of a run, in the order of deletion: a run whose deletion is interrupted can still be found."""
@@ -85,7 +85,8 @@ def _record_end(run: Run) -> None:
     """Record the result in `run.json`. Otherwise, `aip resume` would train the run from the beginning."""
     if not isinstance(run.about.get("result"), dict):
         values = {"epochs": run.epochs, "monitor": run.monitor, "best": run.best, "best_epoch": run.best_epoch}
-        result = {"status": "stopped", **values, "history": history(run)}
+        values |= {"best_step": run.best_step, "updates": run.updates}
+        result = {"status": "stopped", **values, "history": history(run), "validations": validations(run)}
         write_file(run.path / "run.json", json.dumps({**run.about, "result": result}, indent=2) + "\n")
 
 

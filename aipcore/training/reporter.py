@@ -71,6 +71,7 @@ class ValidationReport:
         seconds: duration of the validation.
         logs: losses and metrics of the epoch so far, the learning rate, and the results, which begin with `val_`.
         monitor: the monitored value's name.
+        mode: the better direction of the monitored value.
         previous_best: the best monitored value before.
         is_best: True if this validation improved it.
     """
@@ -81,6 +82,7 @@ class ValidationReport:
     seconds: float
     logs: Mapping[str, float]
     monitor: str
+    mode: Literal["min", "max"]
     previous_best: float | None
     is_best: bool
 

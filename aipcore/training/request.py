@@ -11,7 +11,9 @@ import attrs
 
 from aipcore.errors import ParamsError, ScenarioError
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
-from aipcore.params import Layer, Resolved, resolve
+from aipcore.params import Layer, Resolved, resolve, to_dict
+from aipcore.params.dump import flat
+from aipcore.params.files import COMMAND_LINE
 from aipcore.params.resources import check_resources
 from aipcore.params.secret import contacts
 from aipcore.scenario.author_names import check_scenario
@@ -49,6 +51,7 @@ class Request:
             AipError: the scenario or a callback rejects a parameter.
         """
         resolved = self.resolved()
+        _refuse_without_effect(resolved)
         check_several_updates(self.root, resolved, self.plugins, self.scenario.cls.__name__)
         check_resources(resolved.value)
         require_packages(resolved.value.trainer.export.formats, self.plugins, "--export.formats")
@@ -70,6 +73,30 @@ class Request:
         named = contacts(resolved.tree, tuple(resolved.origins.values()))
         files = used_files(self.scenario, resolved.tree, self.plugins)
         return resume_command(folder, trust=bool(named or files) or self.scenario.kind != "plugin")
+
+
+PYTHON = "params"
+"""The origin of parameters that Python code passes."""
+
+NEEDED = {
+    "trainer.folds_by": "trainer.folds",
+    "trainer.fold_processes": "trainer.folds",
+    "trainer.early_stopping.min_delta": "trainer.early_stopping.n_to_go",
+}
+"""Parameters that have no effect while another one is none."""
+
+
+def _refuse_without_effect(resolved: Resolved[Any]) -> None:
+    """Refuse options that have no effect. Defaults of a scenario, and files, may contain them.
+
+    Raises:
+        ParamsError: there is one.
+    """
+    values = flat(to_dict(resolved.value))
+    for name, needed in NEEDED.items():
+        if resolved.origins.get(name) in (COMMAND_LINE, PYTHON) and values[needed] is None:
+            option, other = (each.replace("trainer.early", "early") for each in (name, needed))
+            raise ParamsError(f"--{option} has no effect without --{other}. Give both, or leave it out.")
 
 
 def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginManager) -> Request:
@@ -115,7 +142,7 @@ def params_layer(params: Mapping[str, Any] | None) -> Layer:
         raise ParamsError(
             f"params is {type(params).__name__}, not a mapping. Pass a mapping such as {{'trainer.epochs': 5}}."
         )
-    return Layer.from_mapping("params", {} if params is None else _plain(params))
+    return Layer.from_mapping(PYTHON, {} if params is None else _plain(params))
 
 
 def request_of(

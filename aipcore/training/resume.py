@@ -28,7 +28,7 @@ from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, params_layer
 from aipcore.training.run_folder import RunFolder, exported_epoch, locked, recover_models, set_aside
 from aipcore.training.session import Opening, OpenOutput, Output, Record, open_output, session
-from aipcore.training.status import recorded_failure
+from aipcore.training.status import record_end, recorded_failure
 from aipcore.training.stored_run import RECOMPILE, Change, StoredRun, changes, find_stored_run, refuse_impossible
 from aipcore.training.train import train_request
 
@@ -113,11 +113,11 @@ def _resume(resumption: _Resumption, output: Output, *, strict_data: bool) -> Tr
         resumption = _with_checkpoint(resumption)
         done = _finished(resumption)
         if done is not None:
-            sentence, result = done
             shown = open_output(output, cluster)
             with logging_to(shown.handler), closing(shown):
-                shown.reporter.message(sentence)
-            return result
+                shown.reporter.message(done[0])
+            record_end(folder.path, done[1])
+            return done[1]
         with session(params.device, output, cluster, folder.path if chief else None) as (shown, log, processes):
             # The folder may have changed since a worker read it, so all workers must agree with the chief.
             name = None if resumption.path is None else resumption.path.name

@@ -53,6 +53,8 @@ class Run:
         mode: the better direction of that value, "min" or "max".
         best: the best monitored value; for folds their mean, for a sweep that of the best trial.
         best_epoch: the epoch of the best value, counted from 1.
+        best_step: the optimizer updates before the best value; None if unknown.
+        updates: completed optimizer updates of an ended run; None if unknown.
         params: the parameters by dotted path; empty for a sweep.
         started: the time of the start, in seconds since 1970.
         size: the size of all files, in bytes.
@@ -71,6 +73,8 @@ class Run:
     mode: str = ""
     best: float | None = None
     best_epoch: int | None = None
+    best_step: int | None = None
+    updates: int | None = None
     params: Mapping[str, Any] = attrs.field(factory=dict)
     started: float
     size: int
@@ -114,18 +118,27 @@ def read_run(path: Path) -> Run:
 
 def history(run: Run) -> list[dict[str, float]]:
     """Return the logs of each completed epoch, as far as they are recorded."""
+    return _rows(run, "history")
+
+
+def validations(run: Run) -> list[dict[str, float]]:
+    """Return the results of each validation of a run that validates by steps, with its `step` and its `epoch`."""
+    return _rows(run, "validations")
+
+
+def _rows(run: Run, name: str) -> list[dict[str, float]]:
     result = run.about.get("result")
-    rows = result.get("history") if isinstance(result, dict) else None
+    rows = result.get(name) if isinstance(result, dict) else None
     if rows is None:
         steps = _checkpoints(run.path / "checkpoint")
         for step in reversed(steps):
             with suppress(OSError, ValueError, AttributeError):
-                rows = read_json(step / "progress.json", limit=PROGRESS_BYTES, follow=False).get("history")
+                rows = read_json(step / "progress.json", limit=PROGRESS_BYTES, follow=False).get(name)
                 break
     if not isinstance(rows, list):
         return []
     return [
-        {str(name): number for name, value in row.items() if (number := _number(value)) is not None}
+        {str(key): number for key, value in row.items() if (number := _number(value)) is not None}
         for row in rows
         if isinstance(row, dict)
     ]
@@ -204,7 +217,7 @@ def _read(path: Path, names: set[str]) -> Run | None:
     status = read_status(path) or _unrecorded(path, about, total)
     return Run(
         path=path,
-        state=_state(path, status, total),
+        state=_state(path, status, total, as_whole(params.get("trainer.max_steps"))),
         reason=status.reason if status.state == "failed" else "",
         scenario=about["scenario"]["name"],
         epochs=status.epochs,
@@ -213,6 +226,8 @@ def _read(path: Path, names: set[str]) -> Run | None:
         mode=status.mode,
         best=status.best,
         best_epoch=status.best_epoch,
+        best_step=status.best_step,
+        updates=status.updates,
         params=params,
         started=_seconds(status.started, started),
         size=size,
@@ -225,10 +240,13 @@ def _damaged(path: Path, reason: str, size: int, started: float) -> Run:
     return Run(path=path, state=state, reason="" if state == "running" else reason, size=size, started=started)
 
 
-def _state(path: Path, status: Status, total: int | None) -> State:
+def _state(path: Path, status: Status, total: int | None, most: int | None) -> State:
+    """Return the state of a run, which ends after `total` epochs or `most` optimizer updates."""
     if is_locked(path):
         return "running"
-    unfinished = status.state == "finished" and total is not None and status.epochs < total
+    ended = most is not None and (status.updates is None or status.updates >= most)
+    ended = ended or (status.epochs >= total if total is not None else most is None)
+    unfinished = status.state == "finished" and not ended
     # A killed run cannot record its end.
     return "interrupted" if status.state == "running" or unfinished else status.state  # type: ignore[return-value]
 
@@ -251,6 +269,8 @@ def _unrecorded(path: Path, about: Mapping[str, Any], total: int | None) -> Stat
         mode=str(note.get("mode") or ""),
         best=as_finite(note.get("value", result.get("best"))),
         best_epoch=as_whole(note.get("epoch", result.get("best_epoch"))),
+        best_step=as_whole(note.get("step", result.get("best_step"))),
+        updates=as_whole(result.get("updates")),
     )
 
 
@@ -357,7 +377,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, float) else as_finite(value)
+    return value if isinstance(value, float) else as_whole(value)
 
 
 def _seconds(text: str, otherwise: float) -> float:

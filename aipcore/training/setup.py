@@ -44,7 +44,14 @@ from aipcore.training.export.formats import Format
 from aipcore.training.losses_and_metrics import prepare_scoring
 from aipcore.training.monitor import Monitor, known_directions, make_monitor
 from aipcore.training.params import TrainerParams
-from aipcore.training.updates import UpdateComponents, make_optimizers, make_updates, target_updates, update_settings
+from aipcore.training.updates import (
+    UpdateComponents,
+    make_optimizers,
+    make_updates,
+    target_updates,
+    update_settings,
+    updated_weights,
+)
 from aipcore.training.variables import VariableState, by_path
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.matching import WarmStart
@@ -227,7 +234,8 @@ def prepare_model(
         )
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")
-    phases = RatePhases(graph.model, trainer.rates, data.horizon, trainer.accumulate_steps)
+    updated = updated_weights(scenario, graph.model)
+    phases = RatePhases(graph.model, trainer.rates, data.horizon, trainer.accumulate_steps, updated)
     settings = update_settings(scenario, trainer, graph, data.horizon)
     components = {name: parts.of_update(name) for name in settings}
     optimizers, learning_rate = make_optimizers(settings, components, graph, distribution)

@@ -16,7 +16,7 @@ from aipcore.errors import AipError, FolderMovedError, sentence
 from aipcore.files import read_json
 from aipcore.params.secret import redacted
 from aipcore.training.checkpoint.atomic import write_file
-from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.reporter import EpochReport, Reporter, TrainResult, ValidationReport
 
 STATUS = "status.json"
 
@@ -39,6 +39,8 @@ class Status:
         mode: the better direction of that value, "min" or "max".
         best: the best monitored value; None before the first.
         best_epoch: the epoch of the best value, counted from 1.
+        best_step: the optimizer updates before the best value.
+        updates: completed optimizer updates.
         started: the time of the first start, in UTC and ISO 8601.
     """
 
@@ -49,6 +51,8 @@ class Status:
     mode: str = ""
     best: float | None = None
     best_epoch: int | None = None
+    best_step: int | None = None
+    updates: int | None = None
     started: str = ""
 
 
@@ -64,12 +68,13 @@ def read_status(folder: Path) -> Status | None:
     if not isinstance(content, dict) or content.get("state") not in STATES:
         return None
     texts = {name: str(content.get(name) or "") for name in ("state", "reason", "monitor", "mode", "started")}
-    best, epoch = content.get("best"), content.get("best_epoch")
     return Status(
         **texts,
         epochs=max(0, as_whole(content.get("epochs")) or 0),
-        best=as_finite(best),
-        best_epoch=as_whole(epoch),
+        best=as_finite(content.get("best")),
+        best_epoch=as_whole(content.get("best_epoch")),
+        best_step=as_whole(content.get("best_step")),
+        updates=as_whole(content.get("updates")),
     )
 
 
@@ -116,17 +121,35 @@ class StatusReporter(Reporter):
         """Record the epoch."""
         changes: dict[str, Any] = {"epochs": report.epoch, "monitor": report.monitor, "mode": report.mode}
         if report.is_best:
-            changes |= {"best": float(report.logs[report.monitor]), "best_epoch": report.epoch}
+            changes |= {"best": float(report.logs[report.monitor]), "best_epoch": report.epoch, "best_step": None}
         self._write(**changes)
+
+    def validated(self, report: ValidationReport) -> None:
+        """Record a best value within an epoch."""
+        if report.is_best:
+            best = {"best": float(report.logs[report.monitor]), "best_epoch": report.epoch, "best_step": report.step}
+            self._write(monitor=report.monitor, mode=report.mode, **best)
 
     def summary(self, result: TrainResult) -> None:
         """Record the end of the run."""
-        best = {"best": result.best, "best_epoch": result.best_epoch}
-        self._write(state=result.status, reason="", epochs=result.epochs, monitor=result.monitor, **best)
+        self._status = _ended(self._status or earlier_status(self._folder), result)
+        write_status(self._folder, self._status)
 
     def _write(self, **changes: Any) -> None:
         self._status = attrs.evolve(self._status or earlier_status(self._folder), **changes)
         write_status(self._folder, self._status)
+
+
+def record_end(folder: Path, result: TrainResult) -> None:
+    """Record the end of a run that was killed, or failed, between its last checkpoint and its end."""
+    status = read_status(folder)
+    if status is not None and status.state not in ("finished", "stopped"):
+        write_status(folder, _ended(status, result))
+
+
+def _ended(status: Status, result: TrainResult) -> Status:
+    names = ("epochs", "updates", "monitor", "best", "best_epoch", "best_step")
+    return attrs.evolve(status, state=result.status, reason="", **{name: getattr(result, name) for name in names})
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def update_settings(
         if not isinstance(each, Update):
             continue
         own = params[each.name]
-        weights = trained_weights(graph.model, each.trains, f"{type(scenario).__name__}.updates ({each.name}): trains")
+        weights = _weights_of(each, scenario, graph.model)
         for weight in weights if own.calc_ema != 0 else ():
             other = averaged.setdefault(weight.path, each.name)
             if other != each.name:
@@ -104,6 +104,22 @@ def update_settings(
             calc_ema=own.calc_ema,
         )
     return found
+
+
+def updated_weights(scenario: Scenario, model: Any) -> list[Any] | None:
+    """Return the weights that the updates of a scenario train; None if it defines no updates.
+
+    Raises:
+        ScenarioError: an update trains nothing.
+    """
+    if not scenario.updates:
+        return None
+    losses = [each for each in scenario.updates if isinstance(each, Update)]
+    return [weight for each in losses for weight in _weights_of(each, scenario, model)]
+
+
+def _weights_of(update: Update, scenario: Scenario, model: Any) -> list[Any]:
+    return trained_weights(model, update.trains, f"{type(scenario).__name__}.updates ({update.name}): trains")
 
 
 def make_optimizers(

@@ -189,6 +189,35 @@ def test_resume_after_an_error(tmp_path: Path, trained: tuple[Path, Any]) -> Non
     assert json.loads((folder / "params.json").read_text())["trainer"]["epochs"] == 3
 
 
+def test_steps_of_folds(tmp_path: Path) -> None:
+    """Folds with `max_steps` are finished, and count with the validation of their best model, also within an epoch."""
+    steps = {"epochs": 9, "max_steps": 6, "val_every_steps": 3}
+    given = {**QUICK, "trainer": {**QUICK["trainer"], "folds": 2, **steps}, "learning_rate.lr": 0.3}
+    result = aip.train(Points, given, tmp_path / "points", quiet=True)
+    assert (result.status, read_run(tmp_path / "points").state) == ("finished", "finished")
+    assert [(each.epochs, each.updates) for each in result.folds] == [(2, 6)] * 2
+    best = []
+    for each in result.folds:
+        assert [row["step"] for row in each.validations] == [3, 6]
+        best += [row for row in each.validations if row["step"] == each.best_step]
+        assert best[-1]["val_accuracy"] == each.best == max(row["val_accuracy"] for row in each.validations)
+    assert result.best == pytest.approx(np.mean([each.best for each in result.folds]))
+    assert result.mean["val_loss"] == pytest.approx(np.mean([row["val_loss"] for row in best]))
+
+
+def test_resume_after_an_interrupted_change(tmp_path: Path) -> None:
+    """Parameters that were changed when folds were resumed apply to all folds, also if that was interrupted."""
+    folder, given = tmp_path / "points", {**QUICK, "trainer": {**QUICK["trainer"], "folds": 2, "epochs": 1}}
+    aip.train(Points, given, folder, quiet=True)
+    with pytest.raises(AuthorError, match="cable"):
+        aip.resume(folder, {"trainer.epochs": 2}, scenario=Points, reporter=Failing(1), quiet=True)
+    result = aip.resume(folder, scenario=Points, quiet=True)
+    assert [each.epochs for each in result.folds] == [2, 2]
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("fold-*/**/*")}
+    assert aip.resume(folder, scenario=Points, quiet=True).mean == result.mean
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("fold-*/**/*")} == before
+
+
 def test_impossible_folds(tmp_path: Path) -> None:
     """Contradicting parameters and streams are refused, and no folder remains."""
 
@@ -205,6 +234,9 @@ def test_impossible_folds(tmp_path: Path) -> None:
 
     for cls, given, error, text in (
         (Points, {"fold": 1}, ParamsError, "needs --trainer.folds"),
+        (Points, {"folds_by": "patient"}, ParamsError, "folds_by has no effect without --trainer.folds"),
+        (Points, {"fold_processes": 2}, ParamsError, "fold_processes has no effect without --trainer.folds"),
+        (Points, {"early_stopping.min_delta": 0.1}, ParamsError, "has no effect without --early_stopping.n_to_go"),
         (Points, {"folds": 3, "fold": 4}, ParamsError, "is above --trainer.folds"),
         (Points, {"folds": 3, "fold": 1, "random_seed": None}, ParamsError, "needs --trainer.random_seed"),
         (Local, {"folds": 3, "fold_processes": 2}, UsageError, "other processes can import"),

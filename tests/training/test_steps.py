@@ -401,6 +401,16 @@ def test_resume(noisy_class: Any, tmp_path: Path, step: int, validation: bool) -
         assert points(tmp_path / "stopped", run) == points(tmp_path / "whole", run)
 
 
+def test_resume_before_the_validation_that_stops_the_run(blobs_class: Any, tmp_path: Path) -> None:
+    """A run that is stopped just before its last validation trains no further batch when it is resumed."""
+    given = {**RESUMED, "learning_rate.lr": 1e-30, "early_stopping.n_to_go": 1, "callbacks": [], "trainer.calc_ema": 0}
+    trainer = aipcore.Trainer.from_scenario(blobs_class, given, tmp_path / "run", quiet=True)
+    trainer.callbacks["stop"] = Stopping(trainer, 10, validation=False)
+    assert chunked(trainer, 2).fit().status == "interrupted"
+    result = aipcore.resume(tmp_path / "run", scenario=blobs_class, quiet=True)
+    assert (result.status, result.updates, len(result.validations)) == ("stopped", 10, 2)
+
+
 @pytest.mark.slow
 def test_no_doubled_points(noisy_class: Any, tmp_path: Path) -> None:
     """A run resumed from an older checkpoint, as after a kill, shows each point once."""

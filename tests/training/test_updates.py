@@ -461,6 +461,13 @@ def test_frozen_layers(make_trainer: Any, refused: Any) -> None:
         make_trainer(Pair, *ONE_EPOCH, "--trainer.no_train_scope", "critic")
 
 
+@pytest.mark.parametrize("rules", [["slow/.*=0.5"], ["critic=0", "painter=0"]], ids=["target", "all"])
+def test_rates_of_weights_without_update(make_trainer: Any, rules: list[str], refused: Any) -> None:
+    """A factor for weights that no update trains, and a phase in which no update trains anything, are refused."""
+    with refused(AipError):
+        make_trainer(NoisyPair, *ONE_EPOCH, "--trainer.rates", *rules)
+
+
 @pytest.mark.parametrize(
     "change",
     [("critic.optimizer.name", "Adam", "SGD"), ("critic.calc_ema", 0, 0.9)],

@@ -54,7 +54,10 @@ def trained_weights(model: Any, pattern: str, what: str) -> list[Any]:
     chosen = {id(weight) for layer in layers for weight in layer.trainable_variables}
     weights = [weight for weight in model.trainable_variables if id(weight) in chosen]
     if not weights:
-        raise ScenarioError(f"{what} {pattern!r} matches only layers without trainable weights. Choose others.")
+        raise ScenarioError(
+            f"{what} {pattern!r} matches only layers without weights that train. Choose others, or do not freeze them "
+            "in the whole run."
+        )
     return weights
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +28,7 @@ class RatePhases:
         rules: the rules for the factors.
         horizon: the length of the run.
         accumulate_steps: batches per optimizer update.
+        updated: the weights that the scenario's updates train; None for all.
 
     Attributes:
         all: the phases in order.
@@ -37,10 +38,22 @@ class RatePhases:
         ParamsError: see `find_phases`.
     """
 
-    def __init__(self, model: Any, rules: Sequence[str], horizon: Horizon, accumulate_steps: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        rules: Sequence[str],
+        horizon: Horizon,
+        accumulate_steps: int,
+        updated: Collection[Any] | None = None,
+    ) -> None:
         self.all = find_phases(
-            model, rules, updates_per_epoch=horizon.updates_per_epoch, accumulate_steps=accumulate_steps
+            model,
+            rules,
+            updates_per_epoch=horizon.updates_per_epoch,
+            accumulate_steps=accumulate_steps,
+            updated=updated,
         )
+        self._updated = {id(each) for each in (model.weights if updated is None else updated)}
         self._epochs = horizon.epochs
         self._starts = [phase.start for phase in self.all]
         self._current: Phase | None = None
@@ -119,7 +132,7 @@ class RatePhases:
 
     def describe(self) -> list[tuple[str, str]]:
         """Return one row of the plan for each phase: its number, and its start, trained weights and factors."""
-        sizes = [int(weight.shape.num_elements()) for weight in self._weights]
+        sizes = [int(each.shape.num_elements()) * (id(each) in self._updated) for each in self._weights]
         trained = [sum(n for n, trains in zip(sizes, phase.weights, strict=True) if trains) for phase in self.all]
         counts = [f"{count(number, 'weight')} train{'s' if number == 1 else ''}" for number in trained]
         late = [" (after the last epoch)" if phase.start[0] >= self._epochs else "" for phase in self.all]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -106,7 +106,14 @@ class Phase:
         return self.layers, self.weights
 
 
-def find_phases(model: Any, texts: Sequence[str], *, updates_per_epoch: int, accumulate_steps: int) -> list[Phase]:
+def find_phases(
+    model: Any,
+    texts: Sequence[str],
+    *,
+    updates_per_epoch: int,
+    accumulate_steps: int,
+    updated: Collection[Any] | None = None,
+) -> list[Phase]:
     """Return the phases of a run in order; none without rules.
 
     Args:
@@ -114,6 +121,7 @@ def find_phases(model: Any, texts: Sequence[str], *, updates_per_epoch: int, acc
         texts: the rules.
         updates_per_epoch: optimizer updates in an epoch.
         accumulate_steps: batches per optimizer update.
+        updated: the weights that the scenario's updates train; None for all.
 
     Raises:
         ParamsError: a rule matches nothing that trains, or has no effect, or nothing is left to train in a phase.
@@ -121,7 +129,7 @@ def find_phases(model: Any, texts: Sequence[str], *, updates_per_epoch: int, acc
     if not texts:
         return []
     rules = [parse_rule(text) for text in texts]
-    targets = _Targets(model)
+    targets = _Targets(model, updated)
     reached = [targets.reached(rule) for rule in rules]
     starts = {(0, 0): "epoch 1"}
     positions = [rule.position(updates_per_epoch, accumulate_steps) for rule in rules]
@@ -136,7 +144,7 @@ def find_phases(model: Any, texts: Sequence[str], *, updates_per_epoch: int, acc
                 applied |= dict.fromkeys(found, number)
         phases.append(targets.phase(start, starts[start], applied, rules))
         effective |= set(applied.values())
-        if not any(phases[-1].weights):
+        if not targets.learn(phases[-1]):
             since = "" if start == (0, 0) else f" from {starts[start]} on"
             raise ParamsError(f"{OPTION} freezes every layer{since}. Nothing is left to train.")
     for number, rule in enumerate(rules):
@@ -151,8 +159,9 @@ def find_phases(model: Any, texts: Sequence[str], *, updates_per_epoch: int, acc
 class _Targets:
     """The layers and weights of a model to which rules apply. They are identified by `id`."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, updated: Collection[Any] | None) -> None:
         self._layers = layers_by_path(model)
+        self._updated = None if updated is None else {id(each) for each in updated}
         self._weights = list(model.weights)
         self._trained = {id(weight) for weight in model.trainable_weights}
         self._own = {id(layer): _own_weights(layer) for _, layer in self._layers}
@@ -182,7 +191,14 @@ class _Targets:
                 f"{OPTION} {rule.text!r} matches only weights that do not train. The model or --trainer.no_train_scope "
                 "freezes them in the whole run. Leave one of the two out."
             )
+        if self._updated is not None and not reached & (self._updated | self._statistics):
+            raise ParamsError(f"{OPTION} {rule.text!r} matches only weights that no update trains. Leave it out.")
         return reached
+
+    def learn(self, phase: Phase) -> bool:
+        """Return True if any weight learns in a phase."""
+        pairs = zip(self._weights, phase.weights, strict=True)
+        return any(trains and (self._updated is None or id(each) in self._updated) for each, trains in pairs)
 
     def phase(self, start: tuple[int, int], label: str, applied: Mapping[int, int], rules: Sequence[Rule]) -> Phase:
         """Return the phase in which these rules, by their indices, apply to weights and layers."""

@@ -16,7 +16,7 @@ import attrs
 
 from aipcore.errors import UsageError
 from aipcore.logs import logging_to
-from aipcore.params import Layer, Resolved
+from aipcore.params import Layer, Resolved, to_dict
 from aipcore.params.resources import planned_copies
 from aipcore.training.artifacts import RUN_RECORDS, fold_folder
 from aipcore.training.checkpoint.atomic import write_file
@@ -25,9 +25,12 @@ from aipcore.training.folds.summary import best_values, mean_and_deviation, summ
 from aipcore.training.reporter import Reporters, TrainResult
 from aipcore.training.request import Request
 from aipcore.training.run_folder import LOCK, choose_output_dir, claim_output_dir, locked
-from aipcore.training.runs import Run, history, read_run
+from aipcore.training.runs import Run, history, read_run, validations
 from aipcore.training.session import Output, open_output, start_tensorflow
-from aipcore.training.stored_run import StoredRun, find_stored_run
+from aipcore.training.stored_run import StoredRun, changes, find_stored_run
+
+OF_FOLD = ("trainer.output_dir", "trainer.fold", "trainer.random_seed", "trainer.warmstart")
+"""Parameters of a fold that differ from those of the cross-validation."""
 
 Train = Callable[[Request, Output], TrainResult]
 Resume = Callable[[StoredRun, Output], TrainResult]
@@ -97,11 +100,11 @@ def resume_folds(
         )
         request = attrs.evolve(request, layers=[*request.layers, _seed_layer(about.get("seed"))])
         overrides = stored.request.layers[len(stored.recorded) :]
+        folds = _Folds(folder, request, params.folds, output, about, overrides=overrides, trust=stored.trust)
 
         def again(path: Path, shown: Output) -> TrainResult:
-            return resume(find_stored_run(path, overrides, trust=stored.trust, scenario=stored.given), shown)
+            return resume(find_stored_run(path, folds.changes(path), trust=stored.trust, scenario=stored.given), shown)
 
-        folds = _Folds(folder, request, params.folds, output, about, overrides=overrides, trust=stored.trust)
         return folds.run(train, again, processes=params.fold_processes, changed=changed)
 
 
@@ -201,9 +204,25 @@ class _Folds:
         place = {"trainer.fold": fold, "trainer.output_dir": str(fold_folder(self.folder, fold))}
         return attrs.evolve(self.request, layers=[*self.request.layers, Layer.from_mapping("the folds", place)])
 
+    def changes(self, path: Path) -> list[Layer]:
+        """Return the changed parameters of a fold that has begun.
+
+        They include those of an earlier resume that was interrupted before it reached the fold.
+        """
+        params = self.request.checked().value
+        about, joint, values = read_run(path).about, to_dict(params, reveal=True), {}
+        fixed = (*OF_FOLD, *about.get("resources", {}))
+        for change in changes(about.get("params", {}), to_dict(params)):
+            if not change.path.startswith(fixed):
+                # Components and groups are replaced as a whole.
+                group, name, *_ = change.path.split(".")
+                values[f"{group}.{name}"] = joint[group][name]
+        return [*([Layer.from_mapping("the folds", values)] if values else []), *self.overrides]
+
     def _is_done(self, fold: int) -> bool:
+        path = fold_folder(self.folder, fold)
         with suppress(UsageError):
-            return read_run(fold_folder(self.folder, fold)).state in ("finished", "stopped")
+            return read_run(path).state in ("finished", "stopped") and not self.changes(path)
         return False
 
     def _has_records(self, fold: int) -> bool:
@@ -225,7 +244,7 @@ class _Folds:
                 "begun": self._has_begun(fold),
                 "about": dict(self.about),
                 "layers": self._request(fold).layers[1:],
-                "overrides": list(self.overrides),
+                "overrides": self.changes(fold_folder(self.folder, fold)) if self._has_begun(fold) else [],
                 "trust": self.trust,
             }
 
@@ -287,6 +306,9 @@ def _result_of(run: Run) -> TrainResult:
         monitor=run.monitor,
         best=run.best,
         best_epoch=run.best_epoch,
+        best_step=run.best_step,
+        updates=run.updates or 0,
+        validations=validations(run),
         seconds=0.0,
         saved=[name for name in ("best", "export", "checkpoint") if (run.path / name).exists()],
     )

@@ -7,14 +7,21 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
 from aipcore.params.names import count
-from aipcore.training.runs import Run, history
+from aipcore.training.runs import Run, history, validations
 
 
 def best_values(run: Run) -> dict[str, float]:
-    """Return the logs of a run's best epoch, or of its last if there is no best one."""
+    """Return the logs of a run's best epoch, or of its last if there is no best one.
+
+    If the best value is that of a validation within the epoch, the results are those of this validation.
+    """
     rows = history(run)
     at = run.best_epoch - 1 if run.best_epoch is not None else -1
-    return dict(rows[at]) if rows and -1 <= at < len(rows) else {}
+    if not rows or not -1 <= at < len(rows):
+        return {}
+    found = [] if run.best_step is None else validations(run)
+    best = next((each for each in found if each.get("step") == run.best_step), {})
+    return {**rows[at], **{name: value for name, value in best.items() if name.startswith("val_")}}
 
 
 def mean_and_deviation(values: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
