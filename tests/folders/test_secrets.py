@@ -193,7 +193,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any, refused: Any) -> None:
     request = make_request(Arguments(scenario="tutorial", options={}, rest=list(words)), "sweep")
     storage = f"postgresql://h/db?user=me&password={PASSWORD}"
     settings = Settings(
-        scenario="tutorial", params=None, words=words, space=(), sampler="tpe", pruner="none", seed=1,
+        scenario="tutorial", params=(), words=words, space=(), sampler="tpe", pruner="none", seed=1,
         monitor=("min", "val_loss"), own_monitor=True, trials=1, storage=storage, study="s", cwd="/",
         recorded_words=make_space((), request, words).recorded_words(),
     )  # fmt: skip
