@@ -115,7 +115,12 @@ class GrowingColumn:
         elif self._dtype == OBJECT and array.size == 0:
             array = array.astype(object)
         text = array.dtype == OBJECT
-        if array.ndim != self._first.ndim or text is not (self._dtype == OBJECT) or (text and not holds_strings(array)):
+        if text and not holds_strings(array):
+            kind = next(type(each).__name__ for each in array.reshape(-1) if not isinstance(each, str | bytes))
+            raise DataError(
+                f"In {self._origin}, sample {index} holds a Python object of type {kind}. Give numbers or strings."
+            )
+        if array.ndim != self._first.ndim or text is not (self._dtype == OBJECT):
             raise DataError(
                 f"In {self._origin}, sample {index} has shape {array.shape} and type {type_of(array)}, but sample "
                 f"{self._first_index} has shape {self._first.shape} and type {type_of(self._first)}. Give all samples "
