@@ -315,8 +315,7 @@ def batches() -> Any:
 
 @pytest.mark.parametrize(
     "data",
-    [Rows, ambiguous, endless, lambda: Stream(iter(sources.pairs())), lambda: Stream(list), lambda: Stream([3])]
-    + [batches],
+    [
         Rows,
         ambiguous,
         endless,
