@@ -22,12 +22,15 @@ def as_array(value: Any, called: str) -> Array:
     """Return a value as an array; strings become objects.
 
     Raises:
-        DataError: the value is a list of lists of different lengths; `called` names it.
+        DataError: the value is a list of lists of different lengths, or holds times; `called` names it.
     """
     try:
-        return as_objects(value)
+        array = as_objects(value)
     except ValueError:
         raise DataError(f"{called} has rows of different lengths. Pad them to one length.") from None
+    if array.dtype.kind in "mM":
+        raise DataError(f"{called} has times of type {array.dtype}. Convert them to numbers, such as days.")
+    return array
 
 
 def as_weight(value: Any, called: str) -> Array:

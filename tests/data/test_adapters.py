@@ -48,6 +48,7 @@ def test_samples_are_stacked_or_kept() -> None:
         (np.array([np.zeros(1), np.zeros(2)], object), np.zeros(2)),
         (pandas.DataFrame({"age": [1, 2], "plan": ["a", "b"]}), np.zeros(2)),
         [(np.array([None]), 1)],
+        ({"day": pandas.date_range("2020-01-01", periods=2)}, np.zeros(2)),
         len,
     ],
 )

@@ -53,7 +53,7 @@ def refuse_batches(data: Any, origin: str) -> None:
                 "--train.batch_size, or return Stream(dataset, batched=True). If a batch is one sample, return "
                 "Stream(dataset, batched=False)."
             )
-        parents = getattr(data, "_parents", ())
+        parents: Any = getattr(data, "_parents", ())
         if len(parents) != 1 or not kind.startswith(("Map", "Prefetch", "Shuffle", "Slice", "Repeat")):
             return
         data = parents[0]
