@@ -172,6 +172,8 @@ def given_params(resolved: Resolved[Any], cls: type[Scenario], command: str) -> 
     if issubclass(cls, ListFileScenario):
         if command == "lav" and "data.files" in given:
             raise UsageError("--data.files has no effect in aip lav, which needs targets. Use --val.lists.")
+        if command == "lav" and "val.lists" in given and resolved.value.lav.lists:
+            raise UsageError("--val.lists has no effect in aip lav with --lav.lists. Use --lav.lists.")
         if command == "predict" and "val.lists" in given and resolved.value.data.files:
             raise UsageError("--val.lists has no effect in aip predict with --data.files. Leave out one of them.")
     return given

@@ -77,12 +77,13 @@ def test_the_given_limit_applies_to_any_data(points: Any) -> None:
     ("command", "words", "message"),
     [
         ("lav", ["--data.files", "a"], "--data.files has no effect in aip lav"),
+        ("lav", ["--val.lists", "c"], "--val.lists has no effect in aip lav with"),
         ("predict", ["--data.files", "a", "--val.lists", "b"], "--val.lists has no effect in aip predict with"),
     ],
 )
 def test_options_of_files_without_effect(command: str, words: list[str], message: str) -> None:
     """An option of a scenario of files that selects no data of the command is refused, but a recorded one is not."""
-    recorded = Layer.from_mapping(RECORDED, {"val.lists": ["b"], "data.files": ["a"]})
+    recorded = Layer.from_mapping(RECORDED, {"val.lists": ["b"], "lav.lists": ["b"], "data.files": ["a"]})
     params = applied_params_class(ListFileScenario.params_class)
     assert given_params(resolve(params, [recorded]), ListFileScenario, command) == frozenset()
     with pytest.raises(UsageError, match=message):
