@@ -89,8 +89,9 @@ def _value(text: str, kind: np.dtype[Any], where: str) -> Any:
         value: Any = float(text) if kind.kind == "f" else int(text)
     except ValueError:
         raise DataError(f"{where} is {text!r}, which is not a number of the type {kind}. Correct the value.") from None
+    number = float if kind.kind == "f" else int
     limits: Any = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
     # NaN and infinity are values of floats.
-    if (kind.kind != "f" or math.isfinite(value)) and not limits.min <= value <= limits.max:
+    if math.isfinite(value) and not number(limits.min) <= value <= number(limits.max):
         raise DataError(f"{where} is {value}, which is outside the range of {kind}. Correct the value.")
     return value
