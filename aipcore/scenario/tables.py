@@ -92,6 +92,6 @@ def _value(text: str, kind: np.dtype[Any], where: str) -> Any:
     number = float if kind.kind == "f" else int
     limits: Any = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
     # NaN and infinity are values of floats.
-    if math.isfinite(value) and not number(limits.min) <= value <= number(limits.max):
+    if (kind.kind != "f" or math.isfinite(value)) and not number(limits.min) <= value <= number(limits.max):
         raise DataError(f"{where} is {value}, which is outside the range of {kind}. Correct the value.")
     return value

@@ -42,6 +42,7 @@ def test_columns_by_name(tmp_path: Path) -> None:
         ("rooms\n1\n\n1.5\n", r"line 4: rooms is '1\.5', which is not a number of the type int8"),
         ('rooms\n""\n', "line 2: rooms is '', which is not a number"),
         ("rooms\n1_0\n", "line 2: rooms is '1_0', which is not a number"),
+        ("rooms\n" + "1" * 400, "which is outside the range of int8"),
         ("rooms\n128\n", "line 2: rooms is 128, which is outside the range of int8"),
         ("rooms,b\n1,2\n1\n", "line 3 has 1 columns instead of 2"),
         (b"rooms\n\xff\n", r"is not a CSV file in UTF-8"),
