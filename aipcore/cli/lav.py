@@ -14,6 +14,7 @@ from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved, to_dict
 from aipcore.prediction.formats import STORED, check_output
+from aipcore.prediction.locate import given_params
 from aipcore.training.folds.summary import mean_and_deviation, summary_lines
 
 JSON = command_option("--json", help="Also write the scores to FILE as JSON.", metavar="FILE")
@@ -48,6 +49,8 @@ def command(words: tuple[str, ...]) -> None:
     _refuse_other_scenarios(requests)
     places: dict[str, None] = {}
     resolved = [request.resolved(places.setdefault) for request in requests]
+    for request, each in zip(requests, resolved, strict=True):
+        given_params(each, request.scenario.cls, "lav")
     for place in places:
         report("warning", place)
     json_file, dump = (Path(options[name]) if name in options else None for name in ("--json", "--dump"))

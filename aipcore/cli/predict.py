@@ -17,6 +17,7 @@ from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved
 from aipcore.params.names import count
+from aipcore.prediction.locate import given_params
 from aipcore.prediction.params import FIXED
 from aipcore.prediction.writers import Writer, find_writer, write_predictions
 from aipcore.scenario.list_file import matching_files
@@ -63,6 +64,9 @@ def command(words: tuple[str, ...]) -> None:
     if not getattr(resolved[0].value.data, "files", ()):
         for place in dict.fromkeys(places):
             report("warning", place)
+    given = [
+        given_params(each, request.scenario.cls, "predict") for request, each in zip(requests, resolved, strict=True)
+    ]
     targets = "--targets" in options
     output = Path(options["--output"]) if "--output" in options else None
     for each in resolved:
@@ -73,7 +77,7 @@ def command(words: tuple[str, ...]) -> None:
         writer = _find_writer(output, requests[0], resolved[0], targets=targets)
     elif targets:
         raise UsageError("--targets needs --output FILE for the targets. Add it.")
-    _predict(requests, resolved, console, output=output, writer=writer, targets=targets)
+    _predict(requests, resolved, given, console, output=output, writer=writer, targets=targets)
 
 
 def _find_writer(output: Path, request: ModelRequest, resolved: Resolved[Any], *, targets: bool) -> Writer:
@@ -86,6 +90,7 @@ def _find_writer(output: Path, request: ModelRequest, resolved: Resolved[Any], *
 def _predict(
     requests: list[ModelRequest],
     resolved: list[Resolved[Any]],
+    given: list[frozenset[str]],
     console: Console,
     *,
     output: Path | None,
@@ -99,8 +104,8 @@ def _predict(
 
     predictor = Predictor(
         [
-            load_voter(request.model, request.scenario.cls(each.value))
-            for request, each in zip(requests, resolved, strict=True)
+            load_voter(request.model, request.scenario.cls(each.value), changed)
+            for request, each, changed in zip(requests, resolved, given, strict=True)
         ]
     )
     params = resolved[0].value

@@ -22,12 +22,15 @@ def as_array(value: Any, called: str) -> Array:
     """Return a value as an array; strings become objects.
 
     Raises:
-        DataError: the value is a list of lists of different lengths; `called` names it.
+        DataError: the value is a list of lists of different lengths, or holds times; `called` names it.
     """
     try:
-        return as_objects(value)
+        array = as_objects(value)
     except ValueError:
         raise DataError(f"{called} has rows of different lengths. Pad them to one length.") from None
+    if array.dtype.kind in "mM":
+        raise DataError(f"{called} has times of type {array.dtype}. Convert them to numbers, such as days.")
+    return array
 
 
 def as_weight(value: Any, called: str) -> Array:
@@ -115,7 +118,12 @@ class GrowingColumn:
         elif self._dtype == OBJECT and array.size == 0:
             array = array.astype(object)
         text = array.dtype == OBJECT
-        if array.ndim != self._first.ndim or text is not (self._dtype == OBJECT) or (text and not holds_strings(array)):
+        if text and not holds_strings(array):
+            kind = next(type(each).__name__ for each in array.reshape(-1) if not isinstance(each, str | bytes))
+            raise DataError(
+                f"In {self._origin}, sample {index} holds a Python object of type {kind}. Give numbers or strings."
+            )
+        if array.ndim != self._first.ndim or text is not (self._dtype == OBJECT):
             raise DataError(
                 f"In {self._origin}, sample {index} has shape {array.shape} and type {type_of(array)}, but sample "
                 f"{self._first_index} has shape {self._first.shape} and type {type_of(self._first)}. Give all samples "

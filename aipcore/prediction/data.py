@@ -67,6 +67,37 @@ def open_pipeline(
         workers.close()
 
 
+@contextmanager
+def open_predict_data(
+    scenario: Scenario, data: Any, origin: str, mode: Mode, *, seed: int, given: frozenset[str]
+) -> Iterator[Pipeline]:
+    """Process the result of `scenario.predict_data()`; see `open_pipeline`.
+
+    The options `--val.limit` and `--val.preload` apply to any data. Their recorded values are those of the validation
+    data, and apply only if `predict_data` is not overridden.
+
+    Args:
+        scenario: the scenario.
+        data: its data.
+        origin: the name of the data in errors.
+        mode: the purpose of the data.
+        seed: the seed of the model's run.
+        given: names of the parameters that the user has changed.
+    """
+    val, inherited = scenario.params.val, type(scenario).predict_data is Scenario.predict_data
+    with open_pipeline(
+        scenario,
+        data,
+        origin,
+        mode=mode,
+        seed=seed,
+        again=scenario.predict_data,
+        preload=val.preload if inherited or "val.preload" in given else "auto",
+        limit=val.limit if inherited or "val.limit" in given else None,
+    ) as pipeline:
+        yield pipeline
+
+
 Array = npt.NDArray[Any]
 
 

@@ -85,6 +85,7 @@ class Jury(Predictor):
                             seed=group[0].model.seed,
                             again=partial(_again, group[0].scenario, name),
                             preload=preload,
+                            limit=_limit(params, name),
                         )
                     )
                     for group, data in zip(self._groups, lists, strict=True)
@@ -141,6 +142,10 @@ def _again(scenario: Scenario, name: str) -> Any:
     return lav_lists(scenario)[name]
 
 
+def _limit(params: ScenarioParams, name: str) -> int | None:
+    return params.lav.limit if name or params.lav.limit is not None else params.val.limit
+
+
 def _batch_size(params: ScenarioParams, dataset: Dataset) -> int:
     return evaluation_batch_size(dataset, params.lav.batch_size, params.val.batch_size, params.train.batch_size)
 
@@ -179,7 +184,7 @@ def run_lav(
     for name, data in lists.items():
         origin = "train_data()" if split is not None else f"lav_data()[{name!r}]" if name else "val_data()"
         preload = params.lav.preload if name else params.val.preload
-        limit = params.lav.limit if name or params.lav.limit is not None else params.val.limit
+        limit = _limit(params, name)
         if split is None:
             opened = open_pipeline(
                 scenario,

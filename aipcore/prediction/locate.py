@@ -16,6 +16,7 @@ from aipcore.params import Layer, Resolved, fill, resolve
 from aipcore.params.resources import localized, places, places_layer, refuse_foreign_resources
 from aipcore.params.secret import contacts, refuse_contacts
 from aipcore.prediction.params import applied_params_class
+from aipcore.scenario.list_file import ListFileScenario
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import (
     ABOUT_FILE,
@@ -32,6 +33,9 @@ from aipcore.training.artifacts import MODELS, SAVED_MODEL, find_artifact, fold_
 from aipcore.training.request import load_any
 
 logger = logging.getLogger("aipcore.prediction")
+
+RECORDED = "the model"
+"""The name of the layer of recorded parameters."""
 
 
 @attrs.frozen(kw_only=True)
@@ -111,7 +115,7 @@ def recorded_layer(model: ModelDir) -> Layer:
         UsageError: a resource is missing or in the wrong place.
     """
     recorded = {name: value for name, value in model.about["params"].items() if name not in ("trainer", "device")}
-    return Layer.from_mapping("the model", localized(recorded, model.about.get("resources", {}), model.home))
+    return Layer.from_mapping(RECORDED, localized(recorded, model.about.get("resources", {}), model.home))
 
 
 def resolved_params(
@@ -151,6 +155,28 @@ def resolved_params(
     if not trust:
         refuse_contacts(contacts(resolved.tree, (layer.name,)), model.path)
     return resolved
+
+
+def given_params(resolved: Resolved[Any], cls: type[Scenario], command: str) -> frozenset[str]:
+    """Return the names of the parameters that the user has changed.
+
+    Args:
+        resolved: result of `resolved_params`.
+        cls: scenario class.
+        command: `predict` or `lav`.
+
+    Raises:
+        UsageError: a changed parameter has no effect on the data of the command.
+    """
+    given = frozenset(name for name, origin in resolved.origins.items() if origin not in (RECORDED, "default"))
+    if issubclass(cls, ListFileScenario):
+        if command == "lav" and "data.files" in given:
+            raise UsageError("--data.files has no effect in aip lav, which needs targets. Use --val.lists.")
+        if command == "lav" and "val.lists" in given and resolved.value.lav.lists:
+            raise UsageError("--val.lists has no effect in aip lav with --lav.lists. Use --lav.lists.")
+        if command == "predict" and "val.lists" in given and resolved.value.data.files:
+            raise UsageError("--val.lists has no effect in aip predict with --data.files. Leave out one of them.")
+    return given
 
 
 def _model(path: Path) -> ModelDir:

@@ -23,10 +23,10 @@ from aipcore.data.sampler import SampleOrder
 from aipcore.errors import DataError, UsageError, author_errors, python_arguments
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
-from aipcore.prediction.data import cut_masked_end, open_pipeline
+from aipcore.prediction.data import cut_masked_end, open_predict_data
 from aipcore.prediction.ensemble import vote
 from aipcore.prediction.loaded_model import Extras, LoadedModel, load_graph, takes
-from aipcore.prediction.locate import ModelDir, find_models, resolved_params, scenario_of
+from aipcore.prediction.locate import ModelDir, find_models, given_params, resolved_params, scenario_of
 from aipcore.scenario.model import BARE_INPUT
 from aipcore.scenario.scenario import Scenario
 
@@ -73,6 +73,7 @@ class EnsembleMember:
         member: loaded model.
         processors: processors of the prediction pipeline.
         layout: layout of its samples.
+        given: names of the parameters that were changed for this application of the model.
     """
 
     model: ModelDir
@@ -80,6 +81,7 @@ class EnsembleMember:
     member: LoadedModel
     processors: Processors
     layout: Layout
+    given: frozenset[str] = frozenset()
 
 
 class Predictor:
@@ -148,9 +150,9 @@ class Predictor:
         voters = []
         for model in (model for each in paths for model in find_models(Path(each))):
             loaded, plugins = scenario_of(model, get_plugin_manager(), trust=trust, given=scenario)
-            voters.append(
-                load_voter(model, loaded.cls(resolved_params(model, loaded, plugins, overrides, trust=trust).value))
-            )
+            resolved = resolved_params(model, loaded, plugins, overrides, trust=trust)
+            given = given_params(resolved, loaded.cls, "predict")
+            voters.append(load_voter(model, loaded.cls(resolved.value), given))
         return cls(voters)
 
     def predict(self, samples: Iterable[Any], *, batch_size: int = BATCH_SIZE) -> Iterator[Prediction]:
@@ -230,12 +232,9 @@ class Predictor:
                         f"{type(self.scenario).__name__} has no data to predict. Pass --data.files if it has that "
                         "option, or call Predictor.predict with samples."
                     )
-                mode, again = (Mode.EVALUATION if targets else Mode.PREDICTION), scenario.predict_data
-                # The default of `predict_data` is the validation data.
-                limit = scenario.params.val.limit if type(scenario).predict_data is Scenario.predict_data else None
-                pipeline = stack.enter_context(
-                    open_pipeline(scenario, data, origin, mode=mode, seed=group[0].model.seed, limit=limit, again=again)
-                )
+                mode = Mode.EVALUATION if targets else Mode.PREDICTION
+                opened = open_predict_data(scenario, data, origin, mode, seed=group[0].model.seed, given=group[0].given)
+                pipeline = stack.enter_context(opened)
                 self._pipelines.append(pipeline)
                 datasets.append(pipeline.dataset())
             yield from self._predict_datasets(datasets, batch_size, targets=targets)
@@ -347,7 +346,7 @@ class Predictor:
         return Prediction(index=index, outputs=outputs, raw=raw, masks=masks, meta=meta, **known)
 
 
-def load_voter(model: ModelDir, scenario: Scenario) -> EnsembleMember:
+def load_voter(model: ModelDir, scenario: Scenario, given: frozenset[str] = frozenset()) -> EnsembleMember:
     """Load a model for a scenario that was made with its parameters.
 
     Raises:
@@ -356,8 +355,8 @@ def load_voter(model: ModelDir, scenario: Scenario) -> EnsembleMember:
     origin = f"{type(scenario).__name__}.processors()"
     member = LoadedModel(load_graph(model, scenario))
     # From internal input names to column names: a single unnamed input has a column name too.
-    given = {name: name or BARE_INPUT for name in member.inputs}
-    padding = {name: scenario.padding[key] for name, key in given.items() if key in scenario.padding}
+    keys = {name: name or BARE_INPUT for name in member.inputs}
+    padding = {name: scenario.padding[key] for name, key in keys.items() if key in scenario.padding}
     return EnsembleMember(
         model=model,
         scenario=scenario,
@@ -366,6 +365,7 @@ def load_voter(model: ModelDir, scenario: Scenario) -> EnsembleMember:
             as_processors(scenario.processors(), origin), Mode.PREDICTION, seed=model.seed, origin="the samples"
         ),
         layout=Layout((member.inputs, {}, {}), ("" in member.inputs, False, False), (padding, {}, {}), "the samples"),
+        given=given,
     )
 
 

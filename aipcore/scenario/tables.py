@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,14 +81,17 @@ def _place(path: Path, header: Sequence[str], name: str) -> int:
 def _value(text: str, kind: np.dtype[Any], where: str) -> Any:
     if kind.kind == "U":
         return text
+    import numpy as np
+
     try:
+        if "_" in text:  # Python accepts 1_000.
+            raise ValueError
         value: Any = float(text) if kind.kind == "f" else int(text)
     except ValueError:
         raise DataError(f"{where} is {text!r}, which is not a number of the type {kind}. Correct the value.") from None
-    if kind.kind != "f":
-        import numpy as np
-
-        limits = np.iinfo(kind)
-        if not limits.min <= value <= limits.max:
-            raise DataError(f"{where} is {value}, which is outside the range of {kind}. Correct the value.")
+    number = float if kind.kind == "f" else int
+    limits: Any = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    # NaN and infinity are values of floats.
+    if (kind.kind != "f" or math.isfinite(value)) and not number(limits.min) <= value <= number(limits.max):
+        raise DataError(f"{where} is {value}, which is outside the range of {kind}. Correct the value.")
     return value

@@ -239,6 +239,7 @@ def _read_data(
                 f"lav {name}", read, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit, data
             ).dataset()
             lav[name] = prepared(dataset, params.lav.preload)
+    _refuse_unused(params, training.origin, raw, shown if val is not None else None, adapted=preprocessing is not None)
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
     loader = training.loader(
         params.train.batch_size,
@@ -265,6 +266,32 @@ def _read_data(
         fingerprint=fingerprints,
         split=split,
     )
+
+
+def _refuse_unused(params: ScenarioParams, origin: str, train: Dataset, val: Dataset | None, *, adapted: bool) -> None:
+    """Reject data parameters that have no effect.
+
+    Args:
+        params: parameters of the scenario.
+        origin: name of the training data in errors.
+        train: training samples, before preprocessing.
+        val: validation samples, before preprocessing, or None.
+        adapted: True if the scenario has preprocessing.
+
+    Raises:
+        ParamsError: a parameter does not suit the kind of data, or there is no such data.
+    """
+    streams = stream_of(train) is not None, val is not None and stream_of(val) is not None
+    kept = "which is not kept in memory"
+    for unused, sentence, option in (
+        (params.train.shuffle_buffer and not streams[0], f"{origin} is read by index", "train.shuffle_buffer"),
+        (params.train.preload == "on" and streams[0], f"{origin} is a stream, {kept}", "train.preload"),
+        (params.val.preload == "on" and streams[1], f"val_data() is a stream, {kept}", "val.preload"),
+        (params.train.adapt_samples and not adapted, "There is no preprocessing() to adapt", "train.adapt_samples"),
+        (params.val.limit and val is None, "There is no validation data", "val.limit"),
+    ):
+        if unused:
+            raise ParamsError(f"{sentence}, so --{option} has no effect. Leave it out.")
 
 
 def fold_split(trainer: TrainerParams, seed: int) -> FoldSplit | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from aipcore.data.adapters import as_dataset
@@ -45,6 +46,10 @@ def test_samples_are_stacked_or_kept() -> None:
         [Sample(inputs=np.zeros(3)), Sample(inputs=np.zeros((3, 1)))],
         [Sample(inputs={"a": 1}), Sample(inputs={"b": 1})],
         (np.array([np.zeros(1), np.zeros(2)], object), np.zeros(2)),
+        (pandas.DataFrame({"age": [1, 2], "plan": ["a", "b"]}), np.zeros(2)),
+        [(np.array([None]), 1)],
+        ({"day": pandas.date_range("2020-01-01", periods=2)}, np.zeros(2)),
+        len,
     ],
 )
 def test_wrong_data_is_named(data: Any, refused: Any) -> None:

@@ -306,10 +306,25 @@ def endless() -> Any:
     return tf.data.Dataset.from_tensor_slices((X, Y)).repeat()
 
 
+def batches() -> Any:
+    """Return a dataset of grain whose elements are batches."""
+    import grain
+
+    return grain.MapDataset.source(sources.pairs()).batch(BATCH).map(lambda element: element)
+
+
 @pytest.mark.parametrize(
     "data",
-    [Rows, ambiguous, endless, lambda: Stream(iter(sources.pairs())), lambda: Stream(list), lambda: Stream([3])],
-    ids=["rows by name", "batches or samples", "endless", "an iterator", "no samples", "other elements"],
+    [
+        Rows,
+        ambiguous,
+        endless,
+        lambda: Stream(iter(sources.pairs())),
+        lambda: Stream(list),
+        lambda: Stream([3]),
+        batches,
+    ],
+    ids=["rows by name", "batches or samples", "endless", "an iterator", "no samples", "other elements", "batches"],
 )
 def test_refused(data: Any, refused: Refused) -> None:
     """Unusable data is refused in a sentence that names the way."""

@@ -168,6 +168,8 @@ def test_several_models_vote(jury: list[str], lav: Any, tmp_path: Path, capsys: 
         assert f"{model}\taccuracy\t" in said
     again = lav(str(dumps[2]), command="evaluate")[""]
     assert again == pytest.approx(together, rel=1e-6, abs=1e-6)
+    assert lav(*jury, "--val.limit", "5")[""]["seen"] == 5
+    assert lav(*jury, "--val.limit", "5", "--lav.limit", "4")[""]["seen"] == 4
 
 
 def test_masks_of_models_that_vote(steps: Any, lav: Any) -> None:

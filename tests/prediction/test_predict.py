@@ -12,7 +12,11 @@ import pytest
 
 from aipcore.cli.main import main
 from aipcore.errors import DataError, ScenarioError, UsageError
+from aipcore.params import Layer, resolve
 from aipcore.prediction import Predictor
+from aipcore.prediction.locate import RECORDED, given_params
+from aipcore.prediction.params import applied_params_class
+from aipcore.scenario.list_file import ListFileScenario
 
 
 def stored(path: Path) -> dict[str, Any]:
@@ -52,6 +56,38 @@ def test_predictor_processes_before_and_after(points: Any) -> None:
         np.testing.assert_allclose(np.stack([each.raw[""] for each in found]), raw, rtol=1e-5, atol=1e-6)
         names = ["north", "east", "south", "west"]
         assert [each.outputs["class"] for each in found] == [names[best] for best in raw.argmax(-1)]
+
+
+def test_the_given_limit_applies_to_any_data(points: Any) -> None:
+    """A limit given for the prediction applies if the scenario overrides `predict_data`; a recorded one does not."""
+    points_class: Any = type(Predictor.load(points.folder, trust=True).scenario)
+
+    class Own(points_class):  # type: ignore[misc]
+        def predict_data(self) -> Any:
+            return self.val_data()
+
+    def predicted(**given: int) -> int:
+        params = {f"val.{name}": value for name, value in given.items()}
+        return len(list(Predictor.load(points.folder, scenario=Own, params=params).predict_data()))
+
+    assert (predicted(), predicted(limit=2)) == (61, 2)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        ("lav", ["--data.files", "a"], "--data.files has no effect in aip lav"),
+        ("lav", ["--val.lists", "c"], "--val.lists has no effect in aip lav with"),
+        ("predict", ["--data.files", "a", "--val.lists", "b"], "--val.lists has no effect in aip predict with"),
+    ],
+)
+def test_options_of_files_without_effect(command: str, words: list[str], message: str) -> None:
+    """An option of a scenario of files that selects no data of the command is refused, but a recorded one is not."""
+    recorded = Layer.from_mapping(RECORDED, {"val.lists": ["b"], "lav.lists": ["b"], "data.files": ["a"]})
+    params = applied_params_class(ListFileScenario.params_class)
+    assert given_params(resolve(params, [recorded]), ListFileScenario, command) == frozenset()
+    with pytest.raises(UsageError, match=message):
+        given_params(resolve(params, [recorded, Layer.from_arguments(words)]), ListFileScenario, command)
 
 
 def test_predict_is_lazy(points: Any) -> None:

@@ -41,6 +41,8 @@ def test_columns_by_name(tmp_path: Path) -> None:
         ("rooms,rooms\n1,2\n", "has 2 columns with the name rooms"),
         ("rooms\n1\n\n1.5\n", r"line 4: rooms is '1\.5', which is not a number of the type int8"),
         ('rooms\n""\n', "line 2: rooms is '', which is not a number"),
+        ("rooms\n1_0\n", "line 2: rooms is '1_0', which is not a number"),
+        ("rooms\n" + "1" * 400, "which is outside the range of int8"),
         ("rooms\n128\n", "line 2: rooms is 128, which is outside the range of int8"),
         ("rooms,b\n1,2\n1\n", "line 3 has 1 columns instead of 2"),
         (b"rooms\n\xff\n", r"is not a CSV file in UTF-8"),
@@ -66,3 +68,11 @@ def test_files_that_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AIP_READ_GIB", "0.000001")
     with pytest.raises(DataError, match="more than the limit"):
         read_columns(written(tmp_path, "a\n" + "1\n" * 2000), {"a": "int8"})
+
+
+def test_floats_out_of_range(tmp_path: Path) -> None:
+    """A number that its dtype cannot express is refused. NaN and infinity are values."""
+    with pytest.raises(DataError, match=r"line 2: size is 1e\+40, which is outside the range of float32"):
+        read_columns(written(tmp_path, "size\n1e40\n"), {"size": "float32"})
+    found = read_columns(written(tmp_path, "size\ninf\nnan\n"), {"size": "float32"})["size"]
+    np.testing.assert_array_equal(found, np.float32([np.inf, np.nan]))

@@ -12,7 +12,15 @@ import attrs
 from aipcore.data.adapters.arrays import as_sides, first_rows, is_arrays, stacked_arrays
 from aipcore.data.adapters.elements import Convert, no_samples
 from aipcore.data.adapters.indexed import FirstSamples, IndexedSamples, is_indexed, refuse_endless
-from aipcore.data.adapters.iterables import IterableSource, called, has_batches, has_state, is_loader, refuse_split
+from aipcore.data.adapters.iterables import (
+    IterableSource,
+    called,
+    has_batches,
+    has_state,
+    is_loader,
+    refuse_batches,
+    refuse_split,
+)
 from aipcore.data.adapters.py_dataset import BatchSource, is_py_dataset
 from aipcore.data.adapters.samples import SampleList, checked_samples, is_iterable, is_unsized, stack
 from aipcore.data.adapters.tf_data import TensorSource, is_tf_dataset
@@ -57,6 +65,8 @@ def as_source(
         return TensorSource(given, origin, *(() if stream is None else (stream.batched, stream.length)))
     if is_py_dataset(given):
         return BatchSource(given, origin)
+    if stream is None or stream.batched is None:
+        refuse_batches(found, origin)
     if stream is None and (isinstance(data, MemoryDataset) or is_arrays(data) or is_indexed(data)):
         return None
     loads = is_loader(given)

@@ -101,6 +101,11 @@ def _array(value: Any, origin: str) -> Any:
         return value
     array = as_array(value, origin)
     if array.dtype == OBJECT and not holds_strings(array):
+        if hasattr(value, "columns"):
+            raise DataError(
+                f"{origin} holds a table whose columns have different types, or types other than numbers and strings. "
+                "Return dict(table), so that each column is an input."
+            )
         raise DataError(
             f"{origin} holds Python objects{_other(array)}, which cannot be stacked. Give numbers or strings. If the "
             "samples are arrays of different shapes, yield Sample objects: they are padded per batch."

@@ -39,6 +39,26 @@ def refuse_split(data: Any, origin: str) -> None:
         )
 
 
+def refuse_batches(data: Any, origin: str) -> None:
+    """Reject a dataset of grain whose elements are batches, unless a `Stream` declares what they are.
+
+    Raises:
+        DataError: its last transformations are `batch` and such that do not change the number of elements.
+    """
+    while type(data).__module__.startswith("grain."):
+        kind = type(data).__name__
+        if kind.startswith("Batch"):
+            raise DataError(
+                f"Each element of {origin} is a batch, as batch() of grain makes it. Leave out batch() and set "
+                "--train.batch_size, or return Stream(dataset, batched=True). If a batch is one sample, return "
+                "Stream(dataset, batched=False)."
+            )
+        parents: Any = getattr(data, "_parents", ())
+        if len(parents) != 1 or not kind.startswith(("Map", "Prefetch", "Shuffle", "Slice", "Repeat")):
+            return
+        data = parents[0]
+
+
 def called(function: Callable[[], Any], origin: str) -> Any:
     """Return the result of the function of a `Stream`.
 

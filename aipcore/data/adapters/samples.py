@@ -62,6 +62,12 @@ def checked_samples(
     Raises:
         DataError: the data is not iterable, fails, or yields something that is not a sample; see `as_sample`.
     """
+    if callable(data) and not isinstance(data, type) and not hasattr(data, "__iter__"):
+        name = getattr(data, "__name__", type(data).__name__)
+        raise DataError(
+            f"{origin} returned the function {name}. Return Stream({name}), which calls it in each pass, or return the "
+            "result of a call."
+        )
     if not is_iterable(data):
         raise DataError(
             f"{origin} returned {type(data).__name__}. Return a tuple (inputs, targets) or (inputs, targets, weights) "
