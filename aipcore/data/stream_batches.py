@@ -15,6 +15,7 @@ from aipcore.data.processing import Part, Processors, SampleError, SkippedSample
 from aipcore.data.sample import SIDES, Sample
 from aipcore.data.sampler import Indices
 from aipcore.data.stream_reader import Rows, samples_of
+from aipcore.data.strings import dtype_name
 from aipcore.errors import DataError
 from aipcore.params.names import count
 
@@ -132,8 +133,9 @@ def _padded(layout: Any, name: str, column: Any) -> Any:
 
 
 def _in_words(name: str, column: Any) -> str:
-    ragged = isinstance(column, Ragged)
-    return f"{name or 'one array'} " + ("of varying shapes" if ragged else f"{column.dtype}{column.shape[1:]}")
+    if isinstance(column, Ragged):
+        return f"{name or 'one array'} of varying shapes"
+    return f"{name or 'one array'} {dtype_name(column.dtype)}{column.shape[1:]}"
 
 
 def in_slots(parts: list[Rows], size: int | None) -> list[Sample | None]:

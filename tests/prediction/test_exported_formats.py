@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aipcore.cli.main import main
+from aipcore.scenario.record import MODEL_FORMAT
 
 GAMMA = '''
 """A model with an op that ONNX has not."""
@@ -120,7 +121,13 @@ def test_missing_packages(fork_aip: Any, install: Any, tmp_path: Path) -> None:
         "error: --export.formats Odd needs the packages json, no_such_package and nor_this, but no_such_package "
         "and nor_this are not installed. Run pip install 'odd[all]'.\n"
     )
-    result = fork_aip("export", str(tmp_path / "none"), "--format", "odd")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "saved_model.pb").touch()
+    scenario = {"kind": "plugin", "name": "tutorial", "reference": "tutorial"}
+    record = {"format": MODEL_FORMAT, "scenario": scenario, "params": {}}
+    (model / "aip.json").write_text(json.dumps(record))
+    result = fork_aip("export", str(model), "--format", "odd")
     assert result.stderr.startswith("error: --format Odd needs the packages json, no_such_package and nor_this")
     assert not (tmp_path / "runs").exists()
 

@@ -156,10 +156,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "loss function": ({"losses": returns(lambda target, output: fails())}, rf"The losses of Case cannot .*{WITHIN}"),
     "loss name": ({"losses": returns("binary_crossentropi")}, r"losses\(\): Keras has no loss .* binary_crossentropy"),
     "no loss": ({"losses": returns(None)}, r"Case.losses\(\) returned no loss"),
-    "text": ({"train_data": text_targets}, "The targets of Case are text, which the loss does not accept. Convert"),
+    "text": ({"train_data": text_targets}, r"target of Case.train_data\(\) is a string, which Keras losses do not"),
     "text as classes": (
         {"train_data": text_targets, "losses": returns("sparse_categorical_crossentropy")},
-        "'a'|Convert them to numbers",
+        "is a string, which Keras losses do not accept. Convert it to a number",
     ),
     "post_processors": ({"post_processors": fails}, FAILED),
     "a post-processor": ({"post_processors": returns([Broken])}, r"post_processors\(\) has the class Broken as a"),

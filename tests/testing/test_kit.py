@@ -166,7 +166,7 @@ class Texts(Scenario):
         return "binary_crossentropy"
 
 
-@pytest.mark.parametrize("name", ["data_fits_the_model", "exports", "learns_a_few_by_heart"])
+@pytest.mark.parametrize("name", ["data_fits_the_model", "exports", "overfits_a_few_samples"])
 def test_models_are_checked_after_preprocessing(name: str, manager: PluginManager, tmp_path: Path) -> None:
     """The checks of scenarios build the model for preprocessed inputs, and export it for raw ones."""
     declared = Declaration(samples=4, steps=60, learning_rate=0.05)
