@@ -122,10 +122,11 @@ def test_missing_packages(fork_aip: Any, install: Any, tmp_path: Path) -> None:
         "and nor_this are not installed. Run pip install 'odd[all]'.\n"
     )
     model = tmp_path / "model"
-    model.mkdir()
-    (model / "saved_model.pb").touch()
+    (model / "variables").mkdir(parents=True)
+    for name in ("saved_model.pb", "variables/variables.index"):
+        (model / name).touch()
     scenario = {"kind": "plugin", "name": "tutorial", "reference": "tutorial"}
-    record = {"format": MODEL_FORMAT, "scenario": scenario, "params": {}}
+    record = {"format": MODEL_FORMAT, "scenario": scenario, "params": {}, "signature": {}}
     (model / "aip.json").write_text(json.dumps(record))
     result = fork_aip("export", str(model), "--format", "odd")
     assert result.stderr.startswith("error: --format Odd needs the packages json, no_such_package and nor_this")
