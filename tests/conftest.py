@@ -14,6 +14,8 @@ import forks
 import pytest
 from sentences import refused
 
+from aipcore.hooks import manager
+
 __all__ = ["refused"]
 
 if not os.environ.get("AIP_TEST_GPU"):
@@ -41,6 +43,14 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def plugin_switches() -> Iterator[None]:
+    """Discard the switches of plugins that a command in this process set, such as `-p no:NAME`."""
+    yield
+    if manager._switches != manager.Switches():
+        manager.configure_plugins(manager.Switches())
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_steps(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
             reporter.step_logged(StepReport(step=step, epoch=2, epochs=3, logs=logs))
         reporter.validated(
             ValidationReport(step=1300, epoch=2, epochs=3, seconds=0.25, logs={"loss": 0.5, "val_loss": 0.75},
-                             monitor="val_loss", previous_best=0.8, is_best=True)
+                             monitor="val_loss", mode="min", previous_best=0.8, is_best=True)
         )  # fmt: skip
     steps = [f"step {step}  epoch 2/3  loss 0.5000  lr 1.00e-03  12,346 samples/s" for step in ("1,100", "1,300")]
     validation = "step 1,300   0.25s  loss 0.5000 | val loss 0.7500 | best, was 0.8000"
