@@ -15,6 +15,8 @@ import pytest
 from aipcore.cli.main import main
 from aipcore.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PARAMS = {
     "trainer.epochs": 3, "trainer.random_seed": 1, "trainer.jit_compile": "off", "trainer.tune": "off",
@@ -53,7 +55,7 @@ def as_in_keras(name: str, data: Any) -> tuple[Any, Any]:
     return features, [layers.Dense(16, activation="relu"), layers.Dense(1, activation="sigmoid")]
 
 
-@pytest.fixture(scope="module", params=["text_classification", pytest.param("table_features", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["text_classification", "table_features"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the folder and the history of a run, Keras' history, the raw validation inputs, and Keras' outputs."""
     import keras
@@ -103,7 +105,6 @@ def test_raw_values_everywhere(run: Any, tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
 
 
-@pytest.mark.slow
 def test_served_without_aip(run: Any) -> None:
     """A process with TensorFlow alone answers raw strings and columns."""
     folder, _, _, raw, outputs = run

@@ -12,6 +12,7 @@ from aipcore.distributed.params import DeviceParams
 from aipcore.errors import ParamsError
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("__import__('tensorflow').config.list_physical_devices('GPU')", reason="this machine has GPUs")
 def test_missing_gpus_are_named(fork_aip: Callable[..., Any], tmp_path: Any) -> None:
     """Selecting GPUs that do not exist is reported in one sentence, and nothing is written."""

@@ -164,6 +164,7 @@ def test_out_of_fold_scores(trained: tuple[Path, Any]) -> None:
     assert [values["accuracy"] for values in score.models.values()] == pytest.approx(in_training, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_resume_after_an_error(tmp_path: Path, trained: tuple[Path, Any]) -> None:
     """A cross-validation that ended in its second fold is resumed exactly; the finished fold is not touched."""
     whole, _ = trained

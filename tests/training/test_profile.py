@@ -128,6 +128,7 @@ def test_resuming_past_the_steps(make_trainer: Any, blobs_class: Any) -> None:
     assert not (second.output_dir / "tensorboard" / "plugins").exists()
 
 
+@pytest.mark.slow
 def test_trace_ends_with_an_error(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
     """A run that fails within the traced batches stops the profiler, so that the next run can be profiled."""
     words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "2", "90")

@@ -15,7 +15,9 @@ import pytest
 SCRIPT = Path(__file__).parent / "several_devices.py"
 
 
-@pytest.fixture(scope="module", params=["few", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=[pytest.param("few", marks=pytest.mark.slow), pytest.param("all", marks=pytest.mark.slow)]
+)
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return the result of `several_devices.py`, on two devices that are halves of the CPU."""
     folder = tmp_path_factory.mktemp("several")
