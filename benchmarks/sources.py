@@ -124,10 +124,6 @@ class Images(Scenario):
         """Return the data of the kind."""
         return self.data
 
-    def to_sample(self, element: Any) -> Any:
-        """Return a row of a Hugging Face dataset as a sample."""
-        return (element["x"], element["y"]) if isinstance(element, dict) else element
-
     def build(self, inputs: Any) -> Any:
         """Build Dense 128, Dense 10."""
         return network(inputs)
@@ -135,6 +131,14 @@ class Images(Scenario):
     def losses(self) -> Any:
         """Return the cross-entropy."""
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+class ImagesByColumn(Images):
+    """The same for the rows of a Hugging Face dataset."""
+
+    def to_sample(self, element: Any) -> Any:
+        """Return a row as a sample."""
+        return element["x"], element["y"]
 
 
 def network(inputs: Any) -> Any:
@@ -182,7 +186,8 @@ def train(data: Any, size: int, epochs: int, *, jit: bool) -> Seconds:
         "learning_rate": "Constant",
         **endless,
     }
-    Trainer.from_scenario(type("Kind", (Images,), {"data": data}), params, reporter=reporter).fit()
+    base = ImagesByColumn if hasattr(data, "column_names") else Images
+    Trainer.from_scenario(type("Kind", (base,), {"data": data}), params, reporter=reporter).fit()
     return reporter
 
 
