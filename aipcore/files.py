@@ -10,6 +10,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -88,6 +89,11 @@ def read_json(path: Path, *, limit: int = RECORD_BYTES, follow: bool = True) -> 
         return json.loads(read_bytes(path, limit=limit, follow=follow))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return a value of a JSON file if it is a mapping, otherwise an empty one."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def expanded(path: str) -> Path:

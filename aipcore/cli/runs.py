@@ -29,6 +29,7 @@ from aipcore.cli.run_table import (
 )
 from aipcore.cli.style import Group, color_wanted, echo, report
 from aipcore.errors import AipError, UsageError
+from aipcore.files import as_mapping
 from aipcore.params.names import count, one_of, printable
 from aipcore.training.run_folder import resume_command
 from aipcore.training.runs import Run, differing, find_runs, history, read_run
@@ -153,8 +154,7 @@ def _summary(run: Run) -> list[tuple[str, str]]:
         epoch += f", after {count(run.best_step, 'update')}"
     started = datetime.fromtimestamp(run.started, UTC)
     resumed = run.about.get("resumed")
-    versions = run.about.get("versions")
-    versions = versions if isinstance(versions, dict) else {}
+    versions = as_mapping(run.about.get("versions"))
     made = [f"{name} {printable(versions[name])}" for name in ("aipcore", "tensorflow", "keras") if name in versions]
     lines = [
         ("run", printable(run.path)),

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from aipcore.files import read_bytes
+from aipcore.files import as_mapping, read_bytes
 
 SOURCE_BYTES = 2**20
 """Maximum bytes of a source file that is hashed."""
@@ -66,7 +66,7 @@ def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
         before: the fingerprint recorded by a run, untrusted; missing values are not compared.
         now: `{"source": ..., "data": {"train": ..., "val": ..., NAME: ...}}`.
     """
-    source, data = _mapping(_mapping(before).get("source")), _mapping(_mapping(before).get("data"))
+    source, data = as_mapping(as_mapping(before).get("source")), as_mapping(as_mapping(before).get("data"))
     found = [
         f"The scenario is the class {digest}. The run was started with {source[name]}."
         if name == CLASS
@@ -77,7 +77,7 @@ def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
     if data and ("val" in data) != ("val" in now["data"]):
         found.append(f"The validation data was {'removed' if 'val' in data else 'added'}.")
     for name, part in now["data"].items():
-        if change := _change(_mapping(data.get(name)), part):
+        if change := _change(as_mapping(data.get(name)), part):
             words = PARTS.get(name, f"data of the LAV list {name.removeprefix('lav ')}")
             found.append(f"The {words} changed: {change}.")
     return found
@@ -89,14 +89,10 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         return f"{now['size']:,} samples instead of {size:,}"
     if before.get("files") is not None and now.get("files") is not None and before["files"] != now["files"]:
         return "the files or their order are different"
-    hashes, samples = _mapping(before.get("samples")), now["samples"] or {}
+    hashes, samples = as_mapping(before.get("samples")), now["samples"] or {}
     differ = [index for index, digest in samples.items() if index in hashes and hashes[index] != digest]
     if not differ:
         return ""
     compared = len(hashes.keys() & samples.keys())
     more = f", and {len(differ) - 1} more of the {compared} compared" if len(differ) > 1 else ""
     return f"sample {differ[0]} is different{more}"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

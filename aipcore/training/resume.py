@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from aipcore.errors import TrainingError, UsageError, author_errors, python_arguments
+from aipcore.files import as_mapping
 from aipcore.logs import RunLog, logging_to
 from aipcore.params import Resolved, fill, to_dict
 from aipcore.params.names import count
@@ -165,7 +166,7 @@ def _with_checkpoint(resumption: _Resumption) -> _Resumption:
         warnings=[*resumption.warnings, *warnings],
         path=path,
         checkpoint=checkpoint,
-        differs=tuple(change.path for change in changes(written if isinstance(written, Mapping) else {}, now)),
+        differs=tuple(change.path for change in changes(as_mapping(written), now)),
     )
 
 
@@ -299,10 +300,10 @@ def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
     if checkpoint is None:
         return _finished_without_checkpoint(resumption)
     progress, stopped = checkpoint.progress, _stopped(checkpoint)
-    result = {**progress, **_mapping(progress.get("monitor")), "epochs": progress.get("epoch")}
+    result = {**progress, **as_mapping(progress.get("monitor")), "epochs": progress.get("epoch")}
     if progress.get("step"):
         # The checkpoint is within the last epoch, which trainer.max_steps ended early.
-        result = dict(_mapping(folder.about.get("result")))
+        result = dict(as_mapping(folder.about.get("result")))
     epoch, reached = result.get("epochs"), _reached(params, progress)
     if stopped and not _restarts(stopped, resumption):
         why = f"The run stopped after epoch {epoch} ({stopped[:1].lower()}{stopped[1:]})."
@@ -336,7 +337,7 @@ def _reached(params: TrainerParams, progress: Mapping[str, Any]) -> tuple[str, i
 
 def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainResult] | None:
     folder = resumption.stored.folder
-    result, exported = _mapping(folder.about.get("result")), exported_epoch(folder)
+    result, exported = as_mapping(folder.about.get("result")), exported_epoch(folder)
     if not result and exported is None:
         return None
     # Training again would start from scratch, and replace the models of the run.
@@ -383,10 +384,6 @@ def _result(resumption: _Resumption, values: Mapping[str, Any]) -> TrainResult:
             f"{folder} has no valid record of the end of its run ({type(error).__name__}: {error}). "
             "The folder is damaged."
         ) from error
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _begin(path: Path | None, epoch: int, step: int, found: Sequence[Change]) -> str:

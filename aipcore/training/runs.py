@@ -14,7 +14,7 @@ from typing import Any, Literal
 import attrs
 
 from aipcore.errors import UsageError
-from aipcore.files import PROGRESS_BYTES, read_json
+from aipcore.files import PROGRESS_BYTES, as_mapping, read_json
 from aipcore.params.dump import flat
 from aipcore.params.tree import COMPONENT_KEY
 from aipcore.scenario.record import ABOUT_FILE, checked_record
@@ -259,8 +259,7 @@ def _unrecorded(path: Path, about: Mapping[str, Any], total: int | None) -> Stat
         result = {} if exported is None else {"epochs": exported}
         if exported is not None:
             result["status"] = "stopped" if total is not None and exported < total else "finished"
-    note = _model_record(path, "best").get("monitor")
-    note = note if isinstance(note, dict) else {}
+    note = as_mapping(_model_record(path, "best").get("monitor"))
     known = result.get("status") in ("finished", "stopped")
     return Status(
         state=result["status"] if known else "interrupted",
@@ -274,13 +273,13 @@ def _unrecorded(path: Path, about: Mapping[str, Any], total: int | None) -> Stat
     )
 
 
-def _model_record(path: Path, name: str) -> dict[str, Any]:
+def _model_record(path: Path, name: str) -> Mapping[str, Any]:
     """Return the record of `best` or `export`; empty if it is missing or damaged."""
     found = None
     if not (path / name).is_symlink():
         with suppress(OSError, ValueError):
             found = read_json(path / name / ABOUT_FILE, follow=False)
-    return found if isinstance(found, dict) else {}
+    return as_mapping(found)
 
 
 def _sweep(path: Path, runs: Sequence[Run]) -> Run:
