@@ -1,7 +1,7 @@
 """Trains on two devices and on one, in its own process, and prints the results as JSON.
 
 TensorFlow can divide its CPU only before its first computation, which other tests in a process may have started.
-Its arguments are a folder, and `few` for one optimizer on mirrored devices or `all` for the whole table.
+Its argument is a folder.
 """
 
 from __future__ import annotations
@@ -41,12 +41,9 @@ EVERYTHING = (
     "--trainer.epochs", "3",
 )  # fmt: skip
 STEPPED = ("--trainer.val_every_steps", "5", "--trainer.val_every_n", "1", "--trainer.log_every_steps", "4")
-WAYS = {"few": ("none", "mirror"), "all": ("none", "mirror", "central_storage")}
-GROUPS = {
-    "few": (("none", 1), ("mirror", 2)),
-    "all": (("none", 1), ("none", 2), ("mirror", 1), ("mirror", 2), ("central_storage", 2)),
-}
-OPTIMIZERS = {"few": ("AdaBelief",), "all": ("SGD", "Adam", "AdaBelief", "LAMB")}
+WAYS = ("none", "mirror", "central_storage")
+GROUPS = (("none", 1), ("none", 2), ("mirror", 1), ("mirror", 2), ("central_storage", 2))
+OPTIMIZERS = ("SGD", "Adam", "AdaBelief", "LAMB")
 
 
 class Remembering(Evaluator):
@@ -128,13 +125,12 @@ def losses(history: list[dict[str, float]]) -> list[float]:
     return [logs[name] for logs in history for name in ("loss", "val_loss", "accuracy", "val_accuracy") if name in logs]
 
 
-def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
-    """Yield few or all cases, as pairs of a name and a result."""
-    ways = WAYS[which]
-    yield "compared", [OPTIMIZERS[which], ways[1:]]
-    for optimizer in OPTIMIZERS[which]:
+def cases(folder: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the cases, as pairs of a name and a result."""
+    yield "compared", [OPTIMIZERS, WAYS[1:]]
+    for optimizer in OPTIMIZERS:
         runs = {}
-        for way in ways:
+        for way in WAYS:
             logged = Logged()
             runs[way] = trainer(Blobs, None, "--optimizer", optimizer, *EVERYTHING, *STEPPED, "--device.strategy", way,
                                 "--train.batch_size", "16", reporter=logged)  # fmt: skip
@@ -147,12 +143,12 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
                 yield f"traces {optimizer} {way}", runs[way].engine.loop.traces
     large = trainer(Blobs, None, *EVERYTHING, "--train.batch_size", "48")
     large.fit()
-    for way in ways:
+    for way in WAYS:
         small = trainer(Blobs, None, *EVERYTHING, "--train.batch_size", "12", "--trainer.accumulate_steps", "4",
                         "--device.strategy", way)  # fmt: skip
         small.fit()
         yield f"accumulated {way}", distance(large, small)
-    for way in ways[1:]:
+    for way in WAYS[1:]:
         words = ("--device.strategy", way, "--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm",
                  "--train.batch_size", "4", "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1",
                  "--checkpoint.keep", "9", "--trainer.epochs", "3")  # fmt: skip
@@ -170,9 +166,8 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
         yield f"exported {way}", [float(share), history[-1]["val_accuracy"]]
         yield f"checkpoint {way}", newest_checkpoint(folder / f"again-{way}" / "checkpoint").name
-    yield from same_losses(which)
-    if which == "all":
-        yield from same_updates(ways)
+    yield from same_losses()
+    yield from same_updates()
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
     yield "float16", half.fit().history[-1]["val_accuracy"]
@@ -186,12 +181,12 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
             yield f"refused {words[0]}", str(error)
 
 
-def same_losses(which: str) -> Iterator[tuple[str, Any]]:
+def same_losses() -> Iterator[tuple[str, Any]]:
     """Compare losses of every kind of denominator, in groups of batches and on replicas, with a partial last group."""
     cls, weights = group_heads()
     words = ("--optimizer", "SGD", "--learning_rate", "Constant", "--train.shuffle", "false", "--val.batch_size", "10",
              "--data.workers", "0", "--trainer.epochs", "1")  # fmt: skip
-    for way, group in GROUPS[which]:
+    for way, group in GROUPS:
         run = trainer(cls, None, *words, "--device.strategy", way, "--train.batch_size", str(10 // group),
                       "--trainer.accumulate_steps", str(group))  # fmt: skip
         history = run.fit().history
@@ -207,17 +202,17 @@ class DrawingPair(Pair):
         return tf.nn.softplus(-model.get_layer("critic")(painted)[:, 0]) * (1 + random.uniform())
 
 
-def same_updates(ways: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def same_updates() -> Iterator[tuple[str, Any]]:
     """Compare a run with several updates on several devices with that on one."""
     words = ("--train.batch_size", "7", "--updates.critic.times", "2", "--updates.painter.calc_ema", "0.9",
              "--updates.painter.optimizer.clip_global_norm", "0.1")  # fmt: skip
-    runs = {way: trainer(DrawingPair, None, *words, "--device.strategy", way) for way in ways}
+    runs = {way: trainer(DrawingPair, None, *words, "--device.strategy", way) for way in WAYS}
     histories = {way: run.fit().history for way, run in runs.items()}
-    for way in ways[1:]:
+    for way in WAYS[1:]:
         yield f"updates {way}", distance(runs["none"], runs[way])
         yield f"losses of updates {way}", [histories["none"], histories[way]]
 
 
 if __name__ == "__main__":
     select_devices(DeviceParams(cpus=2))
-    sys.stdout.write(json.dumps(dict(cases(Path(sys.argv[1]), sys.argv[2]))))
+    sys.stdout.write(json.dumps(dict(cases(Path(sys.argv[1])))))

@@ -35,7 +35,7 @@ def test_kill_and_resume(
     kills: int, trackers: bool, words: tuple[str, ...], tmp_path: Path, request: Any, capsys: Any
 ) -> None:
     """Variables, history, callback states, CSV files, TensorBoard points, best and exported model are bit-identical."""
-    runs = Runs(tmp_path, *words, trackers=trackers, forked=kills == FEW)
+    runs = Runs(tmp_path, *words, trackers=trackers, forked=not trackers)
     killed = runs.kill(kills, seed=kills)
     with capsys.disabled():
         print("\n" + killed.row(request.node.callspec.id))  # noqa: T201 - the table of all configurations

@@ -15,13 +15,14 @@ import pytest
 SCRIPT = Path(__file__).parent / "several_devices.py"
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param("few", marks=pytest.mark.slow), pytest.param("all", marks=pytest.mark.slow)]
-)
-def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return the result of `several_devices.py`, on two devices that are halves of the CPU."""
     folder = tmp_path_factory.mktemp("several")
-    done = forks.run([sys.executable, str(SCRIPT), str(folder), request.param], timeout=600)
+    done = forks.run([sys.executable, str(SCRIPT), str(folder)], timeout=600)
     assert done.returncode == 0, done.stderr
     results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return results
@@ -71,8 +72,6 @@ def test_losses_of_every_kind(found: dict[str, Any]) -> None:
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6, err_msg=case)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("found", ["all"], indirect=True)
 def test_several_updates(found: dict[str, Any]) -> None:
     """Weights, optimizers and losses of several updates agree to 1e-5, with numbers drawn in the losses."""
     assert max(with_prefix(found, "updates").values()) < 1e-5
