@@ -36,7 +36,7 @@ class KeepsItsStateParams(CallbackParams):
 
 
 @params
-class GoesOnWhenResumedParams(CallbackParams):
+class ResumesBitIdenticallyParams(CallbackParams):
     """Parameters of a callback with one fault."""
 
 

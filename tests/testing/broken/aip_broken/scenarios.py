@@ -46,14 +46,14 @@ class Line(Scenario):
 
 
 @params
-class DataComesTwiceParams(ScenarioParams):
+class DataIsReproducibleParams(ScenarioParams):
     """Parameters."""
 
 
-class DataComesTwice(Line):
+class DataIsReproducible(Line):
     """A scenario that draws its data without a seed."""
 
-    params_class = DataComesTwiceParams
+    params_class = DataIsReproducibleParams
 
     def train_data(self):
         return lines(None)
@@ -87,14 +87,14 @@ class MonitorExists(Line):
 
 
 @params
-class SeedDecidesParams(ScenarioParams):
+class RunsAreReproducibleParams(ScenarioParams):
     """Parameters."""
 
 
-class SeedDecides(Line):
+class RunsAreReproducible(Line):
     """A scenario that draws its weights without a seed."""
 
-    params_class = SeedDecidesParams
+    params_class = RunsAreReproducibleParams
 
     def build(self, inputs):
         import keras
@@ -107,14 +107,14 @@ class SeedDecides(Line):
 
 
 @params
-class LearnsAFewByHeartParams(ScenarioParams):
+class OverfitsAFewSamplesParams(ScenarioParams):
     """Parameters."""
 
 
-class LearnsAFewByHeart(Line):
+class OverfitsAFewSamples(Line):
     """A scenario whose model ignores its inputs."""
 
-    params_class = LearnsAFewByHeartParams
+    params_class = OverfitsAFewSamplesParams
 
     def build(self, inputs):
         return super().build(0 * inputs)
