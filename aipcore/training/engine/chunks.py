@@ -105,10 +105,12 @@ class ChunkLoop:
                     self._check(logs["loss"], block.steps)
                 if log is not None:
                     logged = log.read()
-                else:
+                elif updates:
                     # The chunk ends at its only logged update.
                     rates = {each.rate_name: last_rate(each.optimizer) for each in self._loop.trained}
                     logged = [StepValues(step=n, logs={**logs, **rates}) for n in updates]
+                else:
+                    logged = []
                 yield Chunk(block=block, logs=logs, logged=logged)
 
     def blocks(self, epoch: int, first: int) -> Generator[Block, None, None]:
