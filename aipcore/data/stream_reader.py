@@ -97,6 +97,7 @@ class Conversion:
         convert: the author's conversion of an element, or None.
         skipped: counts the samples that cannot be used; None: an unusable sample is an error.
         targets: True to keep the targets.
+        shared: True if the arrays of the samples are only read.
     """
 
     source: Source
@@ -104,6 +105,7 @@ class Conversion:
     convert: Convert | None
     skipped: SkippedSamples | None
     targets: bool = True
+    shared: bool = False
 
     def __call__(self, element: Any, number: int, *, counted: bool = True) -> Rows:
         """Return the samples of an element.
@@ -137,7 +139,7 @@ class Conversion:
     def _rows(self, element: Any, number: int) -> Rows:
         origin = self.source.origin
         if self.source.batched or self.source.stacked:
-            rows = as_rows(element, origin, weighted=self.processors.weighted)
+            rows = as_rows(element, origin, weighted=self.processors.weighted, shared=self.shared)
             return rows if self.targets else attrs.evolve(rows, targets=Fields())
         sample = as_sample(element, number, origin, self.convert)
         return [sample if self.targets else attrs.evolve(sample, targets=None)]

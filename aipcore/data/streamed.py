@@ -97,8 +97,9 @@ class StreamDataset(Dataset):
         self._index, self.processes = process
         self._processors, self._skipped, self._mode = processors, skipped, mode
         self._conversion = Conversion(
-            source=source, processors=processors, convert=convert, skipped=skipped, targets=mode is not Mode.PREDICTION
-        )
+            source=source, processors=processors, convert=convert, skipped=skipped,
+            targets=mode is not Mode.PREDICTION, shared=mode is Mode.TRAINING and not processors.processes,
+        )  # fmt: skip
         self._recut = mode is not Mode.TRAINING
         self._whole = self._recut
         self._unchecked = self._recut and source.declared

@@ -73,7 +73,22 @@ def _rows_of(tensor: Any) -> Ragged:
     return Ragged((values[start:end] for start, end in pairwise(splits)), rank=1)
 
 
-def as_rows(element: Any, origin: str, *, weighted: bool = True) -> MemoryDataset:
+def as_shared(value: Any) -> Any:
+    """Return a value as `as_numpy` does, but with arrays that share the memory of tensors, and must not be changed."""
+    if isinstance(value, Mapping):
+        return {str(name): as_shared(each) for name, each in value.items()}
+    if hasattr(value, "numpy") and len(getattr(value, "shape", ())):
+        try:
+            # `numpy` of a tensor of TensorFlow copies it.
+            array = np.asarray(memoryview(value))
+        except (TypeError, ValueError, BufferError):
+            # A ragged tensor, a type that NumPy does not have, or another library.
+            return as_numpy(value)
+        return as_numpy(value) if array.dtype.hasobject else array
+    return as_numpy(value)
+
+
+def as_rows(element: Any, origin: str, *, weighted: bool = True, shared: bool = False) -> MemoryDataset:
     """Return an element that is a batch as rows.
 
     Args:
@@ -81,6 +96,7 @@ def as_rows(element: Any, origin: str, *, weighted: bool = True) -> MemoryDatase
             arrays or mappings of arrays with the samples along the first axis.
         origin: the name of the data in errors.
         weighted: True to keep the weights.
+        shared: True if the arrays are only read, so that they may share the memory of tensors.
 
     Raises:
         DataError: the element cannot be used.
@@ -94,7 +110,7 @@ def as_rows(element: Any, origin: str, *, weighted: bool = True) -> MemoryDatase
                 f"{origin} yields batches whose {name} are a tuple of {count(len(side), 'array')}. "
                 "Yield a mapping from the name of each to its array."
             )
-    return stacked_arrays(tuple(map(as_numpy, sides)), origin, weighted=weighted)
+    return stacked_arrays(tuple(map(as_shared if shared else as_numpy, sides)), origin, weighted=weighted)
 
 
 def batch_size(element: Any, origin: str) -> int:

@@ -15,8 +15,8 @@ from aipcore.data.adapters.elements import batch_size, no_samples
 from aipcore.data.stream import Elements, Source
 from aipcore.errors import AipError, DataError, located_sentence
 
-STACKED = 64
-"""Samples that TensorFlow stacks into one element where the dataset has no batches of its own."""
+STACKED, STACKED_BYTES = 256, 2**20
+"""The most samples, and bytes of samples, that TensorFlow stacks into one element where there are no batches."""
 
 
 def is_tf_dataset(data: Any) -> bool:
@@ -65,8 +65,8 @@ class TensorSource(Source):
         self._beginning: dict[str, bytes] | None = None
         self._last_pass: Any = None
         self._guessed = batched is None and self.batched
-        self.stacked = STACKED if not self.batched and stack and _uniform(dataset.element_spec) else 0
-        self._dataset = dataset.batch(STACKED) if self.stacked else dataset
+        self.stacked = _stackable(dataset.element_spec) if not self.batched and stack else 0
+        self._dataset = dataset.batch(self.stacked).prefetch(1) if self.stacked else dataset
 
     def first(self, samples: int) -> Source:
         """See `Source`."""
@@ -263,10 +263,15 @@ def _cut(dataset: Any, samples: int) -> Any:
     return scanned.map(lambda _, element: element)
 
 
-def _uniform(element_spec: Any) -> bool:
+def _stackable(element_spec: Any) -> int:
+    """Return the number of samples to stack into an element; 0 if their shapes may differ."""
     import tensorflow as tf
 
+    specs = tf.nest.flatten(element_spec)
     # A mapping needs `to_sample`, which is called for each sample.
-    return not isinstance(element_spec, Mapping) and all(
-        isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined() for spec in tf.nest.flatten(element_spec)
-    )
+    if isinstance(element_spec, Mapping) or not all(
+        isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined() for spec in specs
+    ):
+        return 0
+    sample: int = sum(spec.shape.num_elements() * max(1, spec.dtype.size) for spec in specs)
+    return max(1, min(STACKED, STACKED_BYTES // max(1, sample)))
