@@ -25,8 +25,8 @@ FEW = 5
     ("kills", "trackers", "words"),
     [
         pytest.param(FEW, False, (), id="few"),
-        pytest.param(16, True, (), id="one process", marks=SLOW),
-        pytest.param(12, False, ("--data.workers", "2"), id="2 data workers", marks=SLOW),
+        pytest.param(12, True, (), id="one process", marks=SLOW),
+        pytest.param(10, False, ("--data.workers", "2"), id="2 data workers", marks=SLOW),
         pytest.param(6, False, ("--trainer.jit_compile", "on"), id="XLA", marks=SLOW),
         pytest.param(6, False, STEPS, id="steps", marks=SLOW),
     ],
