@@ -164,7 +164,7 @@ def test_sweep(aip: Aip) -> None:
     assert [each.name for each in space.dimensions] == ["model.layers.3.units", "model.layers.2.rate"]
     model = space.with_chosen(space.grid()[-1]).resolved().value.model  # type: ignore[arg-type]
     assert (model.layers[2].params.units, model.layers[1].params.rate) == (3, 0.2)
-    with pytest.raises(UsageError, match="model.layers is a list of components, which cannot be searched"):
+    with pytest.raises(UsageError, match=r"model.layers is a list of components, which cannot be searched"):
         make_space(("model.layers=Dense,Dropout",), request, ())
 
 
@@ -189,7 +189,7 @@ def test_train_and_resume(aip: Aip, tmp_path: Path) -> None:
     cls = load_scenario("layers.py", names=(), find=lambda name: None).cls
     dense = cls.params_class().model.layers[0]
     values = {
-        "model.layers": [dense, Choice("Dense", None), "Dense"],
+        "model.layers": [dense, "Dense", Choice("Dense", dense.params)],
         "model.layers.3.units": 3,
         "trainer.epochs": 1,
         "trainer.output_dir": "run",

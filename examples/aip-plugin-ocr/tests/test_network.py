@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from aip_plugins.scenarios.text_line_recognition.params import TextLineModel
-
 from aip_plugin_ocr.network.layers import DEFAULT, stride_of
 from aip_plugin_ocr.params import OCRData, OCRModel, OCRParams
 from aip_plugin_ocr.scenario import OCR
+from aip_plugins.scenarios.text_line_recognition.params import TextLineModel
+
 from aipcore.errors import AipError
 from aipcore.params import Choice, Layer, from_dict, resolve, to_dict, to_yaml
 
@@ -22,7 +22,6 @@ def layers_of(text):
 def network(text, height=HEIGHT, build=None):
     """Return a model of images and widths."""
     import keras
-
     from aip_plugin_ocr.network.build import logits
 
     keras.utils.set_random_seed(3)
