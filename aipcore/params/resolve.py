@@ -275,8 +275,7 @@ class _Layer:
         where = self._where(options, path)
         if WHOLE in options or (node.several and not node.spec.repeat and not any(_options(options))):
             given = options.pop(WHOLE, [])
-            words = given if isinstance(given, Option) else None
-            where = where if words is None else words.written
+            where = given.written if isinstance(given, Option) else where
             given = _converted(node, given, where)
             if isinstance(given, Option):
                 names = _names_in_words(node, given)
@@ -284,7 +283,7 @@ class _Layer:
                 names = self._names_in_list(node, given, options, path, where)
             else:
                 names = _name_in(node, given, where)
-            self._choose(node, names, where, as_it_is=words is not None)
+            self._choose(node, names, where, as_it_is=isinstance(given, Option))
         if not node.several and node.chosen:
             self._group(next(iter(node.chosen.values())), options, path)
             return
