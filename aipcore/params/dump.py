@@ -8,7 +8,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aipcore.params.secret import recorded
-from aipcore.params.tree import COMPONENT_KEY, DEFAULT, Component, Group, Leaf, Node, made_of, parts, tree_of
+from aipcore.params.tree import (
+    COMPONENT_KEY,
+    DEFAULT,
+    Component,
+    Group,
+    Leaf,
+    Node,
+    build_tree,
+    made_of,
+    parts,
+    tree_of,
+)
 from aipcore.params.types import to_plain
 
 
@@ -30,6 +41,12 @@ def to_dict(value: Any, *, reveal: bool = False) -> dict[str, Any]:
         choice=lambda name, fields: {COMPONENT_KEY: name, **fields},
     )
     return plain
+
+
+def changed(value: Any) -> dict[str, Any]:
+    """Return the values of an instance that differ from the defaults of its class, as plain values."""
+    defaults = to_dict(build_tree(type(value)), reveal=True)
+    return {name: plain for name, plain in to_dict(value, reveal=True).items() if plain != defaults[name]}
 
 
 def _recorded(leaf: Leaf) -> Any:

@@ -9,7 +9,7 @@ import attrs
 
 from aipcore.errors import AipError, ParamsError
 from aipcore.params.declare import NO_CHOICES, Choice, Choices, how_to_choose
-from aipcore.params.dump import to_dict
+from aipcore.params.dump import changed, to_dict
 from aipcore.params.files import Layer, Option
 from aipcore.params.hints import (
     VALUES,
@@ -361,7 +361,10 @@ def _converted(node: Component, given: Any, where: str) -> Any:
         value = node.spec.convert(text)
     except AipError as error:
         raise ParamsError(f"{where}: {error}") from error
-    return given if value is text else value
+    if value is text:
+        return given
+    # Options of the same layer can set the parameters that the text leaves out.
+    return [{COMPONENT_KEY: each.name, **changed(each.params)} if isinstance(each, Choice) else each for each in value]
 
 
 def _names_in_words(node: Component, option: Option) -> list[str]:

@@ -237,7 +237,9 @@ def test_text(tmp_path: Path) -> None:
     assert made(file={"model.head": "conv=4,pool,conv=6"}).head == wanted
     assert Model(head="conv=4,pool,conv=6").head == wanted  # type: ignore[arg-type]
     assert names(made("--model.head", "Pool", "Pool").head) == "Pool Pool"
-    assert made("--model.head", "conv=4,pool", "--model.head.2.size", "5").head[1] == Choice("Pool", Pool(size=5))
+    further = ("--model.head.1.kernel_size", "1", "5", "--model.head.pool.size", "5")
+    changed = (Choice("Conv", Conv(filters=4, kernel_size=(1, 5))), Choice("Pool", Pool(size=5)))
+    assert made("--model.head", "conv=4,pool", *further).head == changed
     for text in ("conv=0", "pool,cnov"):
         with pytest.raises(ParamsError, match=r"^--model\.head: "):
             made("--model.head", text)

@@ -61,6 +61,9 @@ def test_values():
     assert plain[2] == {"name": "Pool", "size": [2, 2], "strides": None}
     assert (plain[3]["units"], plain[4]["units"], plain[6]["units"]) == (7, 9, 4)
     assert stride_of(found) == 2 * 1 * 2
+    words = ["--model.layers", "conv=4:3x3,conv=5:3x3", "--model.layers.2.activation", "tanh"]
+    done = resolve(OCRParams, [Layer.from_arguments(words)]).value.model.layers
+    assert [(each.params.filters, each.params.activation) for each in done] == [(4, "relu"), (5, "tanh")]
 
 
 @pytest.mark.parametrize(
