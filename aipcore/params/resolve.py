@@ -354,11 +354,9 @@ def _plain_choice(value: Any) -> Any:
 
 def _converted(node: Component, given: Any, where: str) -> Any:
     """Return another form of the value of a component field as a list; all other values unchanged."""
-    if node.spec.convert is None:
-        return given
     text = " ".join(given.words) if isinstance(given, Option) else given
     try:
-        value = node.spec.convert(text)
+        value = text if node.spec.convert is None else node.spec.convert(text)
     except AipError as error:
         raise ParamsError(f"{where}: {error}") from error
     if value is text:
