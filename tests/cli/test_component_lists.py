@@ -189,7 +189,7 @@ def test_train_and_resume(aip: Aip, tmp_path: Path) -> None:
     cls = load_scenario("layers.py", names=(), find=lambda name: None).cls
     dense = cls.params_class().model.layers[0]
     values = {
-        "model.layers": [dense, "Dense", Choice("Dense", dense.params)],
+        "model.layers": [dense, Choice("Dense", dense.params), "Dense"],
         "model.layers.3.units": 3,
         "trainer.epochs": 1,
         "trainer.output_dir": "run",
