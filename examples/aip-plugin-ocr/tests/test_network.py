@@ -114,6 +114,7 @@ def test_same_as_the_shipped_network():
     shipped = network("", build=lambda image, width: logits(image, width, params, CLASSES))
     own = network("conv=4:3x3,pool=2x2,conv=6:3x3,pool=2x2,lstm=5,dropout=0.5")
     assert [each.shape for each in own.weights] == [each.shape for each in shipped.weights]
+    assert own.weights[4].path == "lstm_1/forward_lstm/lstm_cell/kernel"
     own.set_weights(shipped.get_weights())
     # Both pad each line to whole steps.
     for widths, total in (([16, 8, 28], 28), ([4, 12], 12)):

@@ -154,6 +154,8 @@ def _is_exchangeable(layer: Conv, following: Any) -> bool:
 
 def _recurrent(layer: Recurrent, name: str) -> Any:
     kind = keras.layers.LSTM if isinstance(layer, LSTM) else keras.layers.GRU
-    if layer.bidirectional:
-        return keras.layers.Bidirectional(kind(layer.units, return_sequences=True), name=name)
-    return kind(layer.units, return_sequences=True, name=name)
+    if not layer.bidirectional:
+        return kind(layer.units, return_sequences=True, name=name)
+    # Without a name, the paths of the weights would depend on the layers that the process made before.
+    inner = kind(layer.units, return_sequences=True, name=kind.__name__.lower())
+    return keras.layers.Bidirectional(inner, name=name)
