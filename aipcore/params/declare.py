@@ -111,7 +111,8 @@ class FieldSpec:
         kind: `value` (a leaf), `group` (a nested parameter class) or `component` (chosen by name).
         help: one sentence for `--help`.
         check: limit of a leaf, or None.
-        several: True if any number of components can be chosen, each at most once.
+        several: True if any number of components can be chosen.
+        repeat: True if each of several components can be chosen more than once, in an order that matters.
         choices: for components, either the plugin kind (`"optimizer"`) or a mapping from name to parameter class.
         short: True if the options of the group or component also exist without the parent's prefix
             (`--optimizer.epsilon` for `--trainer.optimizer.epsilon`).
@@ -119,7 +120,8 @@ class FieldSpec:
         secret: True if a leaf's value is never recorded, or a function from the value to its recorded form.
         contacts: True if a leaf's value is an address that a run connects to, or a function from the value to that
             address or an empty string.
-        convert: function that converts other forms of a leaf's value, from files or Python, to its type.
+        convert: function that converts other forms of a leaf's value, from files or Python, to its type, or other forms
+            of a list of components to that list.
         aliases: further names of a leaf, which options and files may use.
         replaces: fields of the same class that become None when a leaf gets a value, see `field`.
     """
@@ -128,6 +130,7 @@ class FieldSpec:
     help: str
     check: Check | None = None
     several: bool = False
+    repeat: bool = False
     choices: str | Mapping[str, type] | None = None
     short: bool = False
     resource: bool = False
@@ -232,17 +235,34 @@ def component(
 def components(
     choices: str | Mapping[str, type],
     *,
-    default: tuple[str, ...] = (),
+    default: Sequence[str | Choice[Any]] = (),
     help: str,
     short: bool = False,
+    repeat: bool = False,
+    convert: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Declare any number of components of one kind, each chosen by name at most once.
+    """Declare any number of components of one kind, each chosen by name at most once, or any number of times.
 
     The value is a tuple of `Choice`.
+
+    Args:
+        choices: see `component`.
+        default: names of the default components, or `Choice` objects with their parameters if `choices` is a mapping.
+        help: one sentence for `--help`.
+        short: see `FieldSpec`.
+        repeat: if True, a component can be chosen more than once: `--model.layers Conv Pool Conv LSTM`. The option of a
+            component contains its number, from 1, `--model.layers.3.filters 60`, or its name if it is unique:
+            `--model.layers.LSTM.units 100`. A new list replaces the old one with all its options.
+        convert: function that converts another form of the value, such as a text, to a list of names and `Choice`
+            objects. The words of an option are passed as one text. It returns all other values unchanged.
     """
-    spec = FieldSpec(kind="component", several=True, help=help, choices=choices, short=short)
+    spec = FieldSpec(
+        kind="component", several=True, repeat=repeat, help=help, choices=choices, short=short, convert=convert
+    )
+    chosen = tuple(Choice(each, None) if isinstance(each, str) else each for each in default)
     return attrs.field(
-        default=tuple(Choice(name, None) for name in default),
+        # Parameters are given to all components of the default, or to none.
+        default=chosen if all(each.params is None for each in chosen) else _several(chosen, spec, "The default"),
         converter=_converter(lambda value, where: _several(value, spec, where)),
         metadata={METADATA_KEY: spec},
     )
@@ -258,11 +278,12 @@ def _converter(convert: Callable[[Any, str], Any]) -> Any:
 
 
 def _several(value: Any, spec: FieldSpec, where: str) -> tuple[Choice[Any], ...]:
+    value = value if spec.convert is None else spec.convert(value)
     if not isinstance(value, list | tuple):
         raise ParamsError(f"{where} is not a list. Write a list of Choice objects.")
     found = tuple(_choice(each, spec, where) for each in value)
     names = [normalize(each.name) for each in found]
-    for each in found:
+    for each in () if spec.repeat else found:
         if names.count(normalize(each.name)) > 1:
             raise ParamsError(f"{where}: {each.name} is named twice. Name it once.")
     return found

@@ -8,7 +8,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aipcore.params.secret import recorded
-from aipcore.params.tree import COMPONENT_KEY, DEFAULT, Component, Group, Leaf, Node, made_of, parts, tree_of
+from aipcore.params.tree import (
+    COMPONENT_KEY,
+    DEFAULT,
+    Component,
+    Group,
+    Leaf,
+    Node,
+    build_tree,
+    made_of,
+    parts,
+    tree_of,
+)
 from aipcore.params.types import to_plain
 
 
@@ -32,17 +43,45 @@ def to_dict(value: Any, *, reveal: bool = False) -> dict[str, Any]:
     return plain
 
 
+def changed(value: Any) -> dict[str, Any]:
+    """Return the values of an instance that differ from the defaults of its class, as plain values."""
+    defaults = to_dict(build_tree(type(value)), reveal=True)
+    return {name: plain for name, plain in to_dict(value, reveal=True).items() if plain != defaults[name]}
+
+
 def _recorded(leaf: Leaf) -> Any:
     return recorded(leaf.spec, to_plain(leaf.value))
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of a nested mapping by dotted path; an empty mapping is a value."""
+def flat(values: Mapping[str, Any], prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
+    """Return the values of a nested mapping by dotted path; an empty mapping is a value.
+
+    Args:
+        values: nested mapping.
+        prefix: start of each path.
+        lists: if True, the result also has the options of the components in lists, with the keys of `component_keys`.
+    """
     found: dict[str, Any] = {}
     for key, value in values.items():
+        path = f"{prefix}{key}"
         below = isinstance(value, Mapping) and value
-        found |= flat(value, f"{prefix}{key}.") if below else {f"{prefix}{key}": value}
+        found |= flat(value, f"{path}.", lists=lists) if below else {path: value}
+        keys = component_keys(value) if lists else []
+        for step, each in zip(keys, value if keys else (), strict=True):
+            options = {name: option for name, option in each.items() if name != COMPONENT_KEY}
+            found |= flat(options, f"{path}.{step}.", lists=True)
     return found
+
+
+def component_keys(recorded: Any) -> list[str]:
+    """Return the keys of recorded components: their names, or their numbers from 1 if a name is repeated.
+
+    The result is empty for anything but a list of components.
+    """
+    if not isinstance(recorded, list) or not all(isinstance(each, dict) and COMPONENT_KEY in each for each in recorded):
+        return []
+    names = [str(each[COMPONENT_KEY]) for each in recorded]
+    return names if len(set(names)) == len(names) else [str(number) for number in range(1, len(names) + 1)]
 
 
 def to_json(plain: Mapping[str, Any]) -> str:

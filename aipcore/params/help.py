@@ -114,6 +114,7 @@ def sections(tree: Group) -> list[Section]:
                 text, options = node.spec.help, [_describe_component(node, name)]
             case Group(component=Component() as owner) if owner.several:
                 text = owner.source.summary(owner.kind, node.choice)
+                choice = node.choice if owner.spec.repeat else ""
             case Group(component=Component() as owner):
                 text, choice, options = owner.spec.help, node.choice, [_describe_component(owner, name)]
             case Group():
@@ -144,7 +145,7 @@ def _describe_component(node: Component, name: str) -> Description:
         name=name,
         path=".".join(node.path),
         metavar="NAME ..." if node.several else "NAME",
-        default=" ".join(node.chosen) or ("" if node.several else "none"),
+        default=" ".join(node.selected) or ("" if node.several else "none"),
         origin=node.origin,
         required=False,
         limit="",
@@ -219,7 +220,7 @@ def of_other_choices(tree: Group, word: str) -> dict[str, list[str]]:
     for node in components(tree):
         for known in node.names:
             try:
-                inside = [] if known in node.chosen else list(leaves(node.made(known)))
+                inside = [] if known in node.selected else list(leaves(node.made(known)))
             except AipError:
                 # An unusable plugin has no options.
                 continue

@@ -187,8 +187,11 @@ def unknown(
     """
     if elsewhere := owners(tree, name):
         node = elsewhere[0][0]
-        names = one_of(choice for owner, choice in elsewhere if owner is node)
+        choices = [choice for owner, choice in elsewhere if owner is node]
+        names = one_of(choices)
         switch = shown(node.path, tree.shorts)
+        if node.spec.repeat:
+            return ParamsError(_of_another(node, name, where, choices, switch))
         add = f"Write {switch}: {names}" if option is None else f"Add --{switch} {names}"
         if node.several:
             return ParamsError(f"{where} belongs to {names}, which is not selected. {add}.")
@@ -210,6 +213,36 @@ def unknown(
     if option is None and not siblings:
         return ParamsError(f"{start}. {name.rpartition('.')[0]} has no parameters.")
     return ParamsError(f"{start}; {'--help all lists all options' if option else f'choose {one_of(siblings)}'}.")
+
+
+def _of_another(node: Component, name: str, where: str, choices: Sequence[str], switch: str) -> str:
+    """Return the sentence for an option that only other ones of repeatable components have.
+
+    Args:
+        node: the components.
+        name: dotted name of the option.
+        where: the name as typed.
+        choices: the components that have the option.
+        switch: displayed name of the parameter that selects the components.
+    """
+    at, _, last = name.removeprefix(f"{'.'.join(node.path)}.").removeprefix(f"{switch}.").partition(".")
+    group, names = node.child(at), one_of(choices)
+    assert isinstance(group, Group)
+    switch = f"--{switch}" if where.startswith("--") else switch
+    others = [f"{switch}.{number}.{last}" for number, each in node.chosen.items() if each.choice in choices]
+    way = f"Write {one_of(others)}" if others else f"Add {names} to {switch}"
+    here = f"{'.'.join(group.path)} is {group.choice}"
+    return f"{where} belongs to {names}, but {here}. {way}, or leave the option out."
+
+
+def no_component(node: Component, name: str, tree: Group) -> str:
+    """Return the sentence for a number or name that selects none of the repeatable components, or several of them."""
+    switch = shown(node.path, tree.shorts)
+    alike = [number for number, each in node.chosen.items() if normalize(each.choice) == normalize(name)]
+    if alike:
+        return f"{switch} has {len(alike)} components {name}. Give a number: {one_of(f'{switch}.{n}' for n in alike)}."
+    listed = ", ".join(f"{number} {each.choice}" for number, each in node.chosen.items())
+    return f"{switch} has no component {name}. Its components are: {listed or 'none'}."
 
 
 def not_an_option(option: Option, group: Group, tree: Group) -> ParamsError:

@@ -9,9 +9,17 @@ import attrs
 
 from aipcore.errors import AipError, ParamsError
 from aipcore.params.declare import NO_CHOICES, Choice, Choices, how_to_choose
-from aipcore.params.dump import to_dict
+from aipcore.params.dump import changed, to_dict
 from aipcore.params.files import Layer, Option
-from aipcore.params.hints import VALUES, not_an_option, refuse_commas, refuse_foreign, split_words, unknown
+from aipcore.params.hints import (
+    VALUES,
+    no_component,
+    not_an_option,
+    refuse_commas,
+    refuse_foreign,
+    split_words,
+    unknown,
+)
 from aipcore.params.names import normalize, one_of
 from aipcore.params.secret import from_environment, is_withheld, recorded, refuse_withheld
 from aipcore.params.tree import (
@@ -265,12 +273,14 @@ class _Layer:
         if COMPONENT_KEY in options:
             self._merge(options, (WHOLE,), options.pop(COMPONENT_KEY), path)
         where = self._where(options, path)
-        if WHOLE in options or (node.several and not any(_options(options))):
+        if WHOLE in options or (node.several and not node.spec.repeat and not any(_options(options))):
             given = options.pop(WHOLE, [])
+            where = given.written if isinstance(given, Option) else where
+            given = _converted(node, given, where)
             if isinstance(given, Option):
-                where, names = given.written, _names_in_words(node, given)
+                names = _names_in_words(node, given)
             elif node.several:
-                names = self._names_in_list(node, given, options, path)
+                names = self._names_in_list(node, given, options, path, where)
             else:
                 names = _name_in(node, given, where)
             self._choose(node, names, where, as_it_is=isinstance(given, Option))
@@ -283,21 +293,22 @@ class _Layer:
             group = node.child(name) if node.several else None
             if not isinstance(group, Group):
                 raise self._without_component(node, options[name], (*path, name))
-            if (first := written.setdefault(group.choice, name)) != name:
+            if (first := written.setdefault(group.path[-1], name)) != name:
                 self._merge(options, (first,), options.pop(name), path)
         for known, name in written.items():
             self._group(node.chosen[known], options[name], (*path, name))
 
     def _without_component(self, node: Component, value: Any, path: Path) -> AipError:
         refuse_problems(node)
+        if node.spec.repeat:
+            return ParamsError(f"{self._where(value, path)}: {no_component(node, path[-1], self.tree)}")
         if any(_options(value)):
             return self._unknown(value, path, self.tree)
         where = self._where(value, path[:-1])
         return ParamsError(f"{where} has options but no {COMPONENT_KEY}. Add the key {COMPONENT_KEY}.")
 
-    def _names_in_list(self, node: Component, given: Any, options: dict[Any, Any], path: Path) -> list[str]:
+    def _names_in_list(self, node: Component, given: Any, options: dict[Any, Any], path: Path, where: str) -> list[str]:
         """Return the names of several components. Options given in the list are merged into `options`."""
-        where = self._where(options, path)
         if not isinstance(given, list | tuple):
             raise ParamsError(f"{where}: {given!r} is not allowed. It must be a list of components.")
         names = []
@@ -309,7 +320,9 @@ class _Layer:
                 unnamed = f"entry {number} has no {COMPONENT_KEY}. Write NAME or {form}."
                 raise ParamsError(f"{where}: {_not_a_choice(node, entry) or unnamed}")
             names.append(name)
-            self._merge(options, (name,), inner, path)
+            self._merge(options, (node.key(number, name),), inner, path)
+        if node.spec.repeat:
+            return names
         listed = {normalize(name) for name in names}
         options.update({name: {} for name, inner in options.items() if inner is None})
         return names + [name for name in options if normalize(name) not in listed]
@@ -337,6 +350,19 @@ def _options(value: Any) -> Iterator[Option]:
 def _plain_choice(value: Any) -> Any:
     """Return a choice made in Python in the form of a file."""
     return {COMPONENT_KEY: value.name, **to_dict(value.params, reveal=True)} if isinstance(value, Choice) else value
+
+
+def _converted(node: Component, given: Any, where: str) -> Any:
+    """Return another form of the value of a component field as a list; all other values unchanged."""
+    text = " ".join(given.words) if isinstance(given, Option) else given
+    try:
+        value = text if node.spec.convert is None else node.spec.convert(text)
+    except AipError as error:
+        raise ParamsError(f"{where}: {error}") from error
+    if value is text:
+        return given
+    # Options of the same layer can set the parameters that the text leaves out.
+    return [{COMPONENT_KEY: each.name, **changed(each.params)} if isinstance(each, Choice) else each for each in value]
 
 
 def _names_in_words(node: Component, option: Option) -> list[str]:

@@ -217,7 +217,9 @@ def _below(parent: Any, step: str) -> Any:
     if isinstance(parent, dict):
         return parent.get(step)
     if isinstance(parent, list):
-        return next((each for each in parent if isinstance(each, dict) and each.get(COMPONENT_KEY) == step), None)
+        named = (each for each in parent if isinstance(each, dict) and each.get(COMPONENT_KEY) == step)
+        # Components that may be repeated are found by number.
+        return next(named, next((each for number, each in enumerate(parent, 1) if str(number) == step), None))
     return None
 
 

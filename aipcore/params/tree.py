@@ -23,6 +23,9 @@ DEFAULT = "default"
 COMPONENT_KEY = "name"
 """Key for the name of a component in files. Components cannot have a field with this name."""
 
+NUMBER = "N"
+"""Last step of the path of a component that may be repeated and is not selected."""
+
 Path = tuple[str, ...]
 
 
@@ -80,7 +83,7 @@ class Component:
         kind: kind of the components in `source`.
         optional: True if the choice may be empty.
         choices: registry for nested component fields.
-        chosen: parameters of the chosen components, by name.
+        chosen: parameters of the chosen components, by name, or by number from 1 if they may be repeated.
         problem: reason why the default cannot be used.
     """
 
@@ -104,14 +107,20 @@ class Component:
         """The available names."""
         return self.source.names(self.kind)
 
+    @property
+    def selected(self) -> list[str]:
+        """The names of the chosen components."""
+        return [group.choice for group in self.chosen.values()]
+
     def __str__(self) -> str:
-        return " ".join(self.chosen) or "none"
+        return " ".join(self.selected) or "none"
 
     def child(self, name: str) -> Node | None:
-        """Return a component by name if several can be chosen, otherwise a field of the chosen one."""
-        if self.several:
-            return next((group for known, group in self.chosen.items() if normalize(known) == normalize(name)), None)
-        return next((group.child(name) for group in self.chosen.values()), None)
+        """Return a component by number or unique name if several can be chosen, otherwise a field of the chosen one."""
+        if not self.several:
+            return next((group.child(name) for group in self.chosen.values()), None)
+        found = [group for group in self.chosen.values() if normalize(group.choice) == normalize(name)]
+        return self.chosen.get(name, found[0] if len(found) == 1 else None)
 
     def choose(self, names: Iterable[str], origin: str, outlasting: Collection[str] = ()) -> None:
         """Replace the components and their options. Values of `outlasting` origins are kept for fields that both have.
@@ -121,25 +130,38 @@ class Component:
         """
         before = self.chosen
         chosen: dict[str, Group] = {}
-        for name in names:
+        for number, name in enumerate(names, 1):
             known = self.source.canonical(self.kind, name)
-            if known in chosen:
+            key = self.key(number, known)
+            if key in chosen:
                 raise ParamsError(f"The {self.kind} {known} is named twice. Name it once.")
-            chosen[known] = self.made(known)
+            chosen[key] = self.made(known, key=key)
         self.chosen, self.origin, self.problem = chosen, origin, None
-        self.keep(before, outlasting)
+        # A new list of repeated components has other ones at the same numbers.
+        if not self.spec.repeat:
+            self.keep(before, outlasting)
+
+    def key(self, number: int, name: str) -> str:
+        """Return the key of a component in `chosen`, also the last step of its path if several can be chosen."""
+        return str(number) if self.spec.repeat else name
 
     def keep(self, before: Mapping[str, Group], outlasting: Collection[str]) -> None:
         """Copy the values with an origin in `outlasting` from the previously chosen components."""
-        for name, group in self.chosen.items():
-            old = before.get(name) if self.several else next(iter(before.values()), None)
-            if old is not None:
+        for key, group in self.chosen.items():
+            old = before.get(key) if self.several else next(iter(before.values()), None)
+            if old is not None and (not self.spec.repeat or old.choice == group.choice):
                 _take_over(old, group, outlasting)
 
-    def made(self, name: str, value: Any = None) -> Group:
-        """Return the parameters of a component, from an instance or from the defaults."""
+    def made(self, name: str, value: Any = None, *, key: str = "") -> Group:
+        """Return the parameters of a component, from an instance or from the defaults.
+
+        Args:
+            name: displayed name.
+            value: instance of its parameter class; None for the defaults.
+            key: key of a chosen component; empty for an unselected one.
+        """
         cls = self.source.params_class(self.kind, name) if value is None else type(value)
-        path = (*self.path, name) if self.several else self.path
+        path = (*self.path, key or (NUMBER if self.spec.repeat else name)) if self.several else self.path
         group = _group(cls, path, "", self.choices, value)
         group.component, group.choice = self, name
         if COMPONENT_KEY in group.children:
@@ -198,7 +220,7 @@ def made_of(
         case Group():
             return group(node, {name: made_of(each, leaf, group, choice) for name, each in node.children.items()})
         case Component():
-            found = [choice(name, made_of(each, leaf, group, choice)) for name, each in node.chosen.items()]
+            found = [choice(each.choice, made_of(each, leaf, group, choice)) for each in node.chosen.values()]
             return found if node.several else found[0] if found else None
 
 
@@ -242,8 +264,9 @@ def _node(field: Field, value: Any, path: Path, choices: Choices, *, is_default:
         kind = spec.choices
     node = Component(path=path, spec=spec, source=source, kind=kind, optional=field.default is None, choices=choices)
     chosen = value if spec.several else () if value is None else (value,)
-    if not is_default:
-        node.chosen = {each.name: node.made(each.name, each.params) for each in chosen}
+    if not is_default or any(each.params is not None for each in chosen):
+        keys = [node.key(number, each.name) for number, each in enumerate(chosen, 1)]
+        node.chosen = {key: node.made(each.name, each.params, key=key) for key, each in zip(keys, chosen, strict=True)}
         return node
     # A broken or disabled default plugin is an error only if no other is chosen.
     try:
@@ -276,7 +299,7 @@ def _take_over(before: Group, after: Group, outlasting: Collection[str]) -> None
                 _take_over(old, new, outlasting)
             case Component(), Component():
                 if old.origin in outlasting:
-                    new.choose(old.chosen, old.origin)
+                    new.choose(old.selected, old.origin)
                 new.keep(old.chosen, outlasting)
 
 
@@ -321,8 +344,11 @@ def owners(root: Group, name: str) -> list[tuple[Component, str]]:
         node, rest = find(root, ".".join(steps[:cut])), steps[cut:]
         if not isinstance(node, Component):
             continue
-        candidates = [known for known in node.names if known not in node.chosen]
-        if node.several:
+        candidates = [known for known in node.names if known not in node.selected]
+        if node.spec.repeat:
+            group, rest = node.child(rest[0]), rest[1:]
+            candidates = [known for known in node.names if known != group.choice] if isinstance(group, Group) else []
+        elif node.several:
             candidates = [known for known in candidates if normalize(known) == normalize(rest[0])]
             rest = rest[1:]
         for known in candidates if rest else ():

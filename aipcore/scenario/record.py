@@ -167,7 +167,7 @@ def used_files(scenario: LoadedScenario, tree: Group, plugins: PluginManager) ->
     chosen = [("scenario", scenario.name, True)] if scenario.kind == "plugin" else []
     for node in walk(tree):
         if isinstance(node, Component) and isinstance(node.spec.choices, str):
-            chosen += [(node.kind, name, node.path[0] != "trainer") for name in node.chosen]
+            chosen += [(node.kind, name, node.path[0] != "trainer") for name in node.selected]
     by_path: dict[Path, list[tuple[str, str, bool]]] = {}
     fingerprints: dict[Path, str] = {}
     for kind, name, model in dict.fromkeys(chosen):

@@ -15,7 +15,7 @@ import attrs
 
 from aipcore.errors import UsageError
 from aipcore.files import PROGRESS_BYTES, as_mapping, read_json
-from aipcore.params.dump import flat
+from aipcore.params.dump import component_keys, flat
 from aipcore.params.tree import COMPONENT_KEY
 from aipcore.scenario.record import ABOUT_FILE, checked_record
 from aipcore.training.run_folder import is_locked
@@ -149,7 +149,9 @@ def differing(runs: Sequence[Run]) -> list[str]:
     values: dict[str, set[str]] = {}
     for run in runs:
         for name, value in run.params.items():
-            values.setdefault(name, set()).add(repr(value))
+            # The options of components in a list have paths of their own.
+            names = [each[COMPONENT_KEY] for each in value] if component_keys(value) else value
+            values.setdefault(name, set()).add(repr(names))
     return [name for name, found in values.items() if len(found) > 1 and name not in UNIMPORTANT]
 
 
@@ -202,7 +204,7 @@ def _read(path: Path, names: set[str]) -> Run | None:
     size, started = _usage(path)
     try:
         about = checked_record(read_json(path / "run.json", follow=False), path / "run.json")
-        params = flat(about["params"])
+        params = flat(about["params"], lists=True)
     except FileNotFoundError:
         return _damaged(path, "run.json is missing", size, started)
     except OSError as error:

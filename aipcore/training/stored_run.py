@@ -12,7 +12,7 @@ import attrs
 from aipcore.errors import PluginError, UsageError
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, fill
-from aipcore.params.dump import flat
+from aipcore.params.dump import component_keys, flat
 from aipcore.params.names import normalize
 from aipcore.params.resources import localized, places, places_layer
 from aipcore.params.tree import COMPONENT_KEY
@@ -91,13 +91,25 @@ def refuse_impossible(found: list[Change], as_shown: Callable[[str], str] = str)
 
 
 def _refusal(change: Change, reason: str, as_shown: Callable[[str], str]) -> UsageError:
+    change = _within_list(change)
     name = as_shown(change.path.removesuffix(".name"))
     return UsageError(
         f"--{name} cannot change from {_text(change.before)} to {_text(change.after)} when a run is resumed. {reason}"
     )
 
 
+def _within_list(change: Change) -> Change:
+    """Return the first changed option of equally named components in a list; other changes as they are."""
+    keys, before, after = component_keys(change.before), change.before, change.after
+    if not keys or [each[COMPONENT_KEY] for each in before] != [each.get(COMPONENT_KEY) for each in after or ()]:
+        return change
+    inner = [(key, each) for key, *pair in zip(keys, before, after, strict=True) for each in changes(*pair)]
+    return attrs.evolve(inner[0][1], path=f"{change.path}.{inner[0][0]}.{inner[0][1].path}")
+
+
 def _text(value: Any) -> str:
+    if component_keys(value):
+        return " ".join(each[COMPONENT_KEY] for each in value)
     return "none" if value is None else str(value)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from aip_plugins.callbacks.background import Background
 
+from aipcore.params.dump import component_keys
 from aipcore.params.names import count
 from aipcore.training.callbacks.callback_list import RunEnd
 from aipcore.training.callbacks.context import RunContext
@@ -124,8 +125,8 @@ class Tracker(keras.callbacks.Callback):
 
 def flat(params: Any, prefix: str = "") -> dict[str, str]:
     """Return nested parameters by dotted name, as text; a component is represented by its name."""
-    if isinstance(params, list) and params and all(isinstance(each, dict) for each in params):
-        params = {str(each.get("name", number)): each for number, each in enumerate(params)}
+    if keys := component_keys(params):
+        params = dict(zip(keys, params, strict=True))
     if isinstance(params, dict) and params:
         found: dict[str, str] = {}
         for name, value in params.items():

@@ -74,7 +74,7 @@ def _variations(subject: Subject) -> Iterator[Resolved[Any]]:
 def _chosen(tree: Group) -> Iterator[str]:
     for node in components(tree):
         option = f"--{'.'.join(node.path)}"
-        yield from (option, *node.chosen) if node.chosen else (f"{option}=",) if node.several else (option, "none")
+        yield from (option, *node.selected) if node.chosen else (f"{option}=",) if node.several else (option, "none")
 
 
 def _same(back: Any, value: Any, way: str) -> None:

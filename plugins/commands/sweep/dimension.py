@@ -103,6 +103,8 @@ def make_dimension(name: str, text: str, node: Node) -> Dimension:
         raise UsageError(f"--space {text} is not allowed. Write log:LO..HI with two numbers, for a numeric parameter.")
     if isinstance(node, Leaf) and node.type.form in ("fixed", "table"):
         raise UsageError(f"--space {text}: {name} takes {node.type.words}, which cannot be searched.")
+    if isinstance(node, Component) and node.spec.repeat:
+        raise UsageError(f"--space {text}: {name} is a list of components, which cannot be searched. Name an option.")
     words = tuple(values.split(","))
     if not isinstance(node, Leaf):
         try:

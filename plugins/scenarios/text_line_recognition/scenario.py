@@ -121,7 +121,7 @@ class TextLineRecognition(ListFileScenario):
             *distort,
             Normalize(),
             RefuseUnknown(self.codec),
-            Encode(self.codec, 2 ** len(self.params.model.filters)),
+            Encode(self.codec, self.stride),
         ]
 
     def post_processors(self) -> Sequence[Any]:
@@ -132,9 +132,18 @@ class TextLineRecognition(ListFileScenario):
 
     def build(self, inputs: Any) -> Any:
         """Return logits of shape [batch, steps, characters + 1] for images and widths."""
+        return {"text": self.logits(inputs["image"], inputs["width"])}
+
+    @property
+    def stride(self) -> int:
+        """Pixels of a line per step of the network."""
+        return 2 ** len(self.params.model.filters)
+
+    def logits(self, image: Any, width: Any) -> Any:
+        """Return the logits of each step; see `network.logits`. A scenario with another network overrides it."""
         from aip_plugins.scenarios.text_line_recognition.network import logits
 
-        return {"text": logits(inputs["image"], inputs["width"], self.params.model, self.codec.classes)}
+        return logits(image, width, self.params.model, self.codec.classes)
 
     def loss_values(
         self, inputs: Mapping[str, Any], targets: Mapping[str, Any], outputs: Mapping[str, Any]

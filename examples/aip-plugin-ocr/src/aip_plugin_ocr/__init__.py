@@ -15,3 +15,12 @@ def aip_scenarios() -> list[ScenarioRecord]:
             build="aip_plugin_ocr.scenario:OCR",
         )
     ]
+
+
+# A small network and few lines, so that a few hundred updates are fast.
+AIP_TESTING = {
+    "ocr": {
+        "params": {"data.printed_lines": 60, "model.layers": "conv=16:3x3,pool=2x2,conv=32:3x3,pool=2x2,lstm=64"},
+        "steps": 150,
+    }
+}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineModel, TextLineParams
+from typing import Any
 
-from aipcore.params import group, params
+from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineParams
+
+from aip_plugin_ocr.network.layers import DEFAULT, LAYERS, parse_layers
+from aipcore.params import Choice, components, group, params
+from aipcore.scenario import ModelParams
 
 
 @params
@@ -13,8 +17,16 @@ class OCRData(TextLineData):
 
 
 @params
-class OCRModel(TextLineModel):
+class OCRModel(ModelParams):
     """The network."""
+
+    layers: tuple[Choice[Any], ...] = components(
+        LAYERS,
+        default=DEFAULT,
+        repeat=True,
+        convert=parse_layers,
+        help="Layers of the network in order. A text is allowed too: conv=40:3x3,pool=2x2,lstm=200,dropout=0.5.",
+    )
 
 
 @params

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
 
+from aip_plugin_ocr.network.layers import check_layers, stride_of
 from aip_plugin_ocr.params import OCRParams
 
 
@@ -12,3 +15,19 @@ class OCR(TextLineRecognition):
 
     params_class = OCRParams
     params: OCRParams
+
+    def check(self) -> None:
+        """Check the order of the layers, too."""
+        check_layers(self.params.model.layers, self.params.data.height)
+        super().check()
+
+    @property
+    def stride(self) -> int:
+        """Pixels of a line per step of the network."""
+        return stride_of(self.params.model.layers)
+
+    def logits(self, image: Any, width: Any) -> Any:
+        """Return the logits of the network."""
+        from aip_plugin_ocr.network.build import logits
+
+        return logits(image, width, self.params.model.layers, self.codec.classes)
