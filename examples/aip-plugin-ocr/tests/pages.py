@@ -28,7 +28,7 @@ def polygon(number: int) -> list[tuple[int, int]]:
 
 
 def points(number: int) -> str:
-    """Return the outline as it is written in a file."""
+    """Return the outline in the form of a file."""
     return " ".join(f"{x},{y}" for x, y in polygon(number))
 
 

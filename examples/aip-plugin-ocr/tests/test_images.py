@@ -73,7 +73,7 @@ def test_center_line_is_a_weighted_least_squares_fit():
 
 @pytest.mark.parametrize("ink", [0, 1])
 def test_dewarping_without_a_line(ink):
-    """An empty image stays as it is, and a single dot gives an image."""
+    """An empty image is unchanged, and a single dot gives an image."""
     pixels = np.full((30, 50), 200, np.uint8)
     pixels[10:18, 20:28] -= np.uint8(150 * ink)
     made = dewarped(pixels, 0.5, 4)

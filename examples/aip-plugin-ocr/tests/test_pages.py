@@ -169,7 +169,7 @@ def test_versions_of_page_xml(tmp_path, version):
 
 
 def test_predictions_in_alto(tmp_path):
-    """As many words as before keep their places. Otherwise the line has new strings. Other bytes stay."""
+    """Words keep their places if their number is the same. Otherwise the line has new strings. Other bytes stay."""
     print_page(tmp_path / "a.png", TEXTS)
     content = alto(tmp_path / "a.xml", ["one two", "a b c", "x"])
     content = content.replace('CONTENT="b"', 'SUBS_TYPE="HypPart1" SUBS_CONTENT="bc" CONTENT="b"')
