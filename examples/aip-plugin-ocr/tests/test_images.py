@@ -39,8 +39,8 @@ def test_dewarped_lines_are_straight(bend):
     made = dewarped(bar(BENDS[bend]), smoothing=0.5, extent=4)
     center = ink_center(made)
     assert np.abs(center - (len(made) - 1) / 2).max() < 1
-    # The mean distance from the center of a bar is half its half height.
-    assert len(made) in (17, 19)
+    # The mean distance from the center of a bar is half its half height: 2 pixels, or less without the pale edges.
+    assert len(made) in (15, 17, 19)
     assert made.shape[1] == WIDTH
     assert np.abs((220.0 - made).sum(axis=0) / 190 - 8).max() < 0.2
 
@@ -101,10 +101,10 @@ def test_background():
     reflected[20:40, 100:700:12] = 0.25
     pixels = np.rint(light * reflected).astype(np.uint8)
     made = without_background(pixels, 0.3).astype(float)
-    # The window adds the light half its width away at most: 16 pixels of 0.15 gray values.
+    # The closing and the mean of a linear function are the function itself, except near the ends of the image.
+    # Gray values are rounded to one half, of 120 at least.
     inner = np.s_[:, 20:-20]
-    assert np.abs(made - 255 * reflected)[inner].max() < 255 * 16 * 0.15 / 120 + 1
-    assert np.median(made[reflected == 1]) > 252
+    assert np.abs(made - 255 * reflected)[inner].max() < 255 / 120 + 1
 
 
 def test_processors_are_deterministic():

@@ -256,7 +256,7 @@ def test_image_elsewhere_is_not_read(tmp_path):
 
 BROKEN = {
     "document type": (("<PcGts", "<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><PcGts"), "line 3: .*DOCTYPE"),
-    "not XML": (("</Page>", ""), "line 19: .*mismatched tag"),
+    "not XML": (("</Page>", ""), "line 14: .*mismatched tag"),
     "root": (("PcGts", "mets"), "its root element is mets"),
     "no coords": (("Coords", "Cords"), "line 7: the TextLine has no Coords"),
     "two points": ((points(0), "1,2 3,4"), "line 8: the points '1,2 3,4' are not a polygon"),

@@ -103,3 +103,13 @@ def test_lines_of_one_direction_are_restored(direction):
             words[place] += generator.choice([",", ".", ":", "!", " 12", " 3.5", " -"])
         text = " ".join(words)
         assert reordered(reordered(text, direction), direction) == text
+
+
+@pytest.mark.parametrize("direction", ["rtl", "ltr"])
+def test_restored_lines_look_the_same(direction):
+    """Mixed texts are restored to a text with the same visual order."""
+    generator = random.Random(2)
+    for _ in range(300):
+        text = "".join(generator.choices("\u05d0\u05d1\u05d2\u05d3abc123 .,()-", k=generator.randint(1, 14)))
+        visual = reordered(text, direction)
+        assert reordered(reordered(visual, direction), direction) == visual

@@ -104,7 +104,7 @@ def without_background(pixels: Array, size: float) -> Array:
     window = [2 * (max(1, round(size * pixels.shape[0])) // 2) + 1] * 2
     paper = ndimage.grey_closing(pixels, window, mode="nearest").astype(np.float64)
     paper = ndimage.uniform_filter(paper, window, mode="nearest")
-    return np.rint(np.clip(255 * pixels / np.maximum(paper, 1), 0, 255)).astype(np.uint8)
+    return np.rint(np.clip(255.0 * pixels / np.maximum(paper, 1), 0, 255)).astype(np.uint8)
 
 
 def _ink(pixels: Array) -> tuple[Array, float]:

@@ -15,13 +15,14 @@ def reordered(text: str, direction: Direction) -> str:
 
     Both are the reordering of the Unicode Bidirectional Algorithm (UAX #9). It is its own inverse for texts of one
     direction with numbers and punctuation. Several logical orders of mixed texts can look alike; then the result is one
-    of them, mostly one that is printed as the given text.
+    that is printed as the given text.
 
     Args:
         text: a line.
         direction: the direction of the paragraph; `auto` is that of most letters, and `none` changes nothing.
     """
-    from bidi import get_display
+    # The compiled `bidi.get_display` does not mirror brackets, which rule L4 requires.
+    from bidi.algorithm import get_display
 
     if direction == "none" or not text:
         return text
