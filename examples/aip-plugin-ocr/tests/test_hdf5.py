@@ -46,7 +46,7 @@ def test_lines_of_a_set(tmp_path, codec):
     write_set(tmp_path / "a.h5", images, TEXTS, codec=codec)
     source = opened(tmp_path / "a.h5")
     assert source.texts() == ["ab", "ü€", "b a"]
-    assert source.note() == "1 of 4 lines have no text and are left out."
+    assert source.without_text == 1
     assert [source[number].targets for number in range(3)] == source.texts()
     assert all((source[number].inputs == images[place]).all() for number, place in enumerate((0, 2, 3)))
     assert source[1].meta == {"path": str(tmp_path / "a.h5"), "line": "2", "number": 2}
@@ -64,7 +64,7 @@ def test_images_are_read_on_demand(tmp_path):
     assert (source[0].inputs == images[0]).all()
     with pytest.raises(DataError, match=r"a\.hdf5, image 1: 7 values of uint8 are not 20 x 31"):
         source[1]
-    with pytest.raises(DataError, match="None of the 1 files have a text"):
+    with pytest.raises(DataError, match="None of the 2 lines has a text"):
         opened(tmp_path / "a.hdf5")
 
 

@@ -85,9 +85,9 @@ def test_chosen_text(tmp_path):
     (tmp_path / "a.xml").write_text(content, encoding="utf-8")
     first, other = opened(tmp_path / "a.xml"), opened(tmp_path / "a.xml", text_index=1)
     assert (first.texts(), other.texts()) == (["a", "b"], ["B"])
-    assert first.note() == "1 of 3 lines have no text and are left out."
+    assert (first.without_text, other.without_text) == (1, 2)
     assert len(opened(tmp_path / "a.xml", targets=False)) == 3
-    with pytest.raises(DataError, match="None of the 1 files have a text with index 7"):
+    with pytest.raises(DataError, match="None of the 3 lines has a text with index 7"):
         opened(tmp_path / "a.xml", text_index=7)
 
 
@@ -300,7 +300,7 @@ def test_kinds_are_mixed(page, tmp_path):
     (tmp_path / "line.gt.txt").write_text("a line\n", encoding="utf-8")
     source = opened(tmp_path / "a.png", tmp_path / "line.nrm.png", page)
     assert source.texts() == ["a line", *TEXTS]
-    assert source.note() == "1 images are pages of XML files and not lines."
+    assert source.page_images == 1
     files = written(tmp_path, source, ["read", "1", "2", "3"])
     assert set(files) == {"line.pred.txt", "a.pred.xml"}
     assert files["line.pred.txt"] == b"read\n"

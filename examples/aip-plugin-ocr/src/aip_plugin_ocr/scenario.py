@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any, ClassVar
 from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
 
 from aip_plugin_ocr.params import OCRParams
-
-logger = logging.getLogger("aip_plugin_ocr")
 
 
 class OCR(TextLineRecognition):
@@ -53,16 +50,16 @@ class OCR(TextLineRecognition):
 
     def train_data(self) -> Any:
         """Return the training lines, with a message about lines that are left out."""
-        return _noted(super().train_data())
+        return _noted(super().train_data(), "training lines")
 
     def val_data(self) -> Any:
         """Return the validation lines, with a message about lines that are left out."""
-        return _noted(super().val_data())
+        return _noted(super().val_data(), "validation lines")
 
     def lav_data(self) -> Mapping[str, Any] | None:
         """Return the lines of each list, with messages about lines that are left out."""
         lists = super().lav_data()
-        return lists and {name: _noted(data) for name, data in lists.items()}
+        return lists and {name: _noted(data, f"lines of {name}") for name, data in lists.items()}
 
     def processors(self) -> Sequence[Any]:
         """Return the processors of texts, the chosen ones of images, and those of `TextLineRecognition`."""
@@ -93,7 +90,7 @@ class OCR(TextLineRecognition):
         return {**super().prediction_writers(), SUFFIX: pages_writer(self.params.data.prediction_index)}
 
 
-def _noted(data: Any) -> Any:
-    if text := getattr(data, "note", str)():
-        logger.warning(text)
+def _noted(data: Any, what: str) -> Any:
+    if note := getattr(data, "note", None):
+        note(what)
     return data

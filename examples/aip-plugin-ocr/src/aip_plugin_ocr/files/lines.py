@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from aip_plugin_ocr.files.hdf5 import Hdf5Line, hdf5_lines
 from aip_plugin_ocr.files.page import PageLine, page_lines
 from aipcore.errors import DataError
 from aipcore.scenario import Sample
+
+logger = logging.getLogger("aip_plugin_ocr")
 
 PAGE_SUFFIXES = (".xml",)
 HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -75,15 +78,17 @@ class LineSource:
         """Return the texts of all lines."""
         return [line.text or "" for line in self.lines]
 
-    def note(self) -> str:
-        """Return a sentence about what is left out; empty if nothing is."""
-        parts = []
+    def note(self, what: str) -> None:
+        """Log what is left out.
+
+        Args:
+            what: name of the lines, such as "training lines".
+        """
         if self.without_text:
             total = self.without_text + len(self.lines)
-            parts.append(f"{self.without_text:,} of {total:,} lines have no text and are left out.")
+            logger.warning("%d of %d %s have no text and are left out.", self.without_text, total, what)
         if self.page_images:
-            parts.append(f"{self.page_images:,} images are pages of XML files and not lines.")
-        return " ".join(parts)
+            logger.info("Of the files of %s, %d are images of pages and not lines.", what, self.page_images)
 
 
 def open_lines(paths: Sequence[Path], *, targets: bool, text_index: int, images: Path | None) -> LineSource:
@@ -113,8 +118,12 @@ def open_lines(paths: Sequence[Path], *, targets: bool, text_index: int, images:
     page_images = len(lines) - len(kept)
     known = [line for line in kept if not targets or isinstance(line, ImageLine) or line.text is not None]
     if not known:
-        what = f"have a text with index {text_index}" if kept else "contain lines"
-        raise DataError(f"None of the {len(paths):,} files {what}. Use other files, or another --data.text_index.")
+        if kept:
+            raise DataError(
+                f"None of the {len(kept):,} lines has a text with index {text_index}. Use other files, or another "
+                "--data.text_index."
+            )
+        raise DataError(f"The {len(paths):,} files contain no lines. Use other files.")
     return LineSource(list(paths), known, targets, len(kept) - len(known), page_images)
 
 
