@@ -335,3 +335,8 @@ def test_failed_copies_leave_nothing(page, tmp_path):
     with pytest.raises(UsageError, match="are not from files"):
         pages_writer(1)(tmp_path / "x.pages", iter([SimpleNamespace(meta=None, outputs={"text": "x"})]), {})
     assert sorted(tmp_path.iterdir()) == before
+    Image.new("L", (9, 9)).save(tmp_path / "1.png")
+    source = opened(page, tmp_path / "1.png", tmp_path / ".." / tmp_path.name / "a.xml", targets=False)
+    with pytest.raises(UsageError, match=r"a\.xml is listed twice"):
+        written(tmp_path, source, list("abcdefg"))
+    assert not list(tmp_path.glob("*.pages"))

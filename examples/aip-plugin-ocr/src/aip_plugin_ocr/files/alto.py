@@ -58,13 +58,13 @@ def _outline(file: XmlFile, element: Element) -> tuple[tuple[float, float], ...]
         for each in shape.named("Polygon"):
             return polygon(file.path, each, each.attributes.get("POINTS", ""))
     boxes = [[number(file.path, each, name) for name in PLACES] for each in (element, *element.named("String"))]
-    known = [place for place in boxes if None not in place]
+    known = [[value for value in place if value is not None] for place in boxes if None not in place]
     if not known:
         raise DataError(
             f"{file.path}, line {element.row}: the TextLine has no polygon and no place. Add HPOS, VPOS, "
             "WIDTH and HEIGHT."
         )
-    if known[0] is boxes[0]:
+    if None not in boxes[0]:
         return box(*known[0])
     left, top = (min(place[axis] for place in known) for axis in (0, 1))
     right, bottom = (max(place[axis] + place[axis + 2] for place in known) for axis in (0, 1))

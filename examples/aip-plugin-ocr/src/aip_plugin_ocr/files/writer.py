@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -33,16 +33,19 @@ def _write(index: int, path: Path, predictions: Iterable[Any], about: Mapping[st
     Folders below the common folder of all files are kept. The folder gets its name when it is complete.
 
     Raises:
-        UsageError: the predictions are not from files.
+        UsageError: the predictions are not from files, or a file is predicted twice.
     """
     del about
     made = path.with_name(f".{path.name}.{os.getpid()}")
-    made.mkdir()
+    (made / "files").mkdir(parents=True)
     try:
-        sources: list[Path] = []
+        sources: dict[Path, None] = {}
         for source, found in groupby(predictions, _path):
-            _write_copy(made / str(len(sources)), source, list(found), index)
-            sources.append(source)
+            if source in sources:
+                raise UsageError(f"{source} is listed twice. Pass each file once.")
+            # Predictions contain all outputs of the model. Only texts are kept.
+            _write_copy(made / str(len(sources)), source, dict(map(_text, found)), index)
+            sources[source] = None
         for number, target in enumerate(_targets(sources)):
             (made / "files" / target).parent.mkdir(parents=True, exist_ok=True)
             (made / str(number)).rename(made / "files" / target)
@@ -58,13 +61,16 @@ def _path(prediction: Any) -> Path:
             f"{SUFFIX} folders are copies of files, but the predicted lines are not from files. Pass "
             "--data.files, or use --output FILE.csv."
         )
-    return Path(meta["path"])
+    return Path(os.path.abspath(meta["path"]))  # noqa: PTH100
 
 
-def _write_copy(target: Path, source: Path, predictions: list[Any], index: int) -> None:
-    texts = {
-        each.meta.get("number", 0): (str(each.outputs["text"]), each.outputs.get("confidence")) for each in predictions
-    }
+def _text(prediction: Any) -> tuple[int, tuple[str, float | None]]:
+    """Return the position of a line in its file, its text and its confidence."""
+    outputs = prediction.outputs
+    return prediction.meta.get("number", 0), (str(outputs["text"]), outputs.get("confidence"))
+
+
+def _write_copy(target: Path, source: Path, texts: Mapping[int, tuple[str, float | None]], index: int) -> None:
     suffix = source.suffix.lower()
     if suffix in PAGE_SUFFIXES:
         target.write_bytes(with_texts(source, texts, index=index))
@@ -75,13 +81,12 @@ def _write_copy(target: Path, source: Path, predictions: list[Any], index: int) 
         target.write_text(texts[0][0] + "\n", encoding="utf-8")
 
 
-def _targets(sources: list[Path]) -> list[Path]:
+def _targets(sources: Collection[Path]) -> Collection[Path]:
     """Return different names for the copies, with the folders below the common folder."""
-    whole = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100
-    common = Path(os.path.commonpath([each.parent for each in whole])) if whole else Path()
-    targets: list[Path] = []
-    used: set[Path] = set()
-    for source in whole:
+    common = Path(os.path.commonpath([each.parent for each in sources])) if sources else Path()
+    # Keys of a dict: a set that keeps the order.
+    targets: dict[Path, None] = {}
+    for number, source in enumerate(sources):
         folder = source.parent.relative_to(common)
         end = ".pred.txt"
         names = [source.name.partition(".")[0], source.stem, source.name]
@@ -89,9 +94,6 @@ def _targets(sources: list[Path]) -> list[Path]:
             # a.bin.xml and a.nrm.xml are different pages.
             end, names = f".pred{source.suffix.lower()}", names[1:]
         # Two images may differ in the second part of their names only.
-        target = next((folder / f"{name}{end}" for name in names if folder / f"{name}{end}" not in used), None)
-        if target is None:
-            raise UsageError(f"{source} is listed twice. Pass each file once.")
-        used.add(target)
-        targets.append(target)
+        choices = (folder / f"{name}{end}" for name in (*names, f"{source.name}.{number}"))
+        targets[next(each for each in choices if each not in targets)] = None
     return targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -33,7 +34,7 @@ class PrepareText(Processor):
 
     modes = frozenset({Mode.TRAINING, Mode.EVALUATION, Mode.TARGETS})
 
-    def __init__(self, preparation: TextPreparation) -> None:
+    def __init__(self, preparation: Callable[[str], str]) -> None:
         self.preparation = preparation
 
     def process(self, sample: Sample) -> Sample:
