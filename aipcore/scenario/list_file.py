@@ -89,7 +89,7 @@ class FileSource:
 
 
 class ListFileScenario(Scenario):
-    r"""A scenario whose samples are files. An author defines `read` instead of the data methods.
+    r"""A scenario whose samples are files. An author defines `read`, or `source`, instead of the data methods.
 
     A list file is UTF-8 text with one path per line, relative to the folder of the list file. Lines end with `\n` or
     `\r\n` only. If the whole line is the path of a file, it names that file. Otherwise whitespace at both ends is
@@ -174,10 +174,21 @@ class ListFileScenario(Scenario):
         """Return the files of `data.files`, without targets; the validation data if none are given."""
         if not self.params.data.files:
             return self.val_data()
-        return FileSource(matching_files(self.params.data.files, self.suffixes), self, targets=False)
+        return self.source(matching_files(self.params.data.files, self.suffixes), targets=False)
 
-    def _source(self, lists: Sequence[Path], group_name: str) -> FileSource:
-        return FileSource(self.paths(lists, group_name), self, targets=True)
+    def source(self, paths: Sequence[Path], *, targets: bool) -> Any:
+        """Return the samples of files. The default is one sample per file, read by `read` when it is needed.
+
+        Override it for files that contain several samples. The result has one of the forms of `train_data`.
+
+        Args:
+            paths: the files.
+            targets: True if targets are needed, as in training and validation.
+        """
+        return FileSource(paths, self, targets)
+
+    def _source(self, lists: Sequence[Path], group_name: str) -> Any:
+        return self.source(self.paths(lists, group_name), targets=True)
 
 
 def matching_files(patterns: Sequence[str], suffixes: Sequence[str] = ()) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,17 @@ class OwnTexts(Texts):
 
     def own_val_data(self) -> Any:
         return [Sample(inputs="own too")]
+
+
+class Words(ListFileScenario):
+    """A scenario in which each word of a file is a sample."""
+
+    def source(self, paths: Sequence[Path], *, targets: bool) -> Any:
+        return [
+            Sample(inputs=word, targets=path.stem if targets else None)
+            for path in paths
+            for word in path.read_text().split()
+        ]
 
 
 @pytest.fixture
@@ -89,6 +101,18 @@ def test_files_to_predict(folder: Path) -> None:
     source = scenario.predict_data()
     assert [path.stem for path in source.paths] == ["1", "2", "4", "5", "6", "3"]
     assert source[0].targets is None
+
+
+def test_files_of_several_samples(folder: Path) -> None:
+    """`source` maps the files of all lists, and the files to predict, to samples."""
+    scenario = make(
+        Words, "--train.lists", str(folder / "three.lst"), "--val.lists", str(folder / "b"), "--lav.lists",
+        str(folder / "three.lst"), "--data.files", str(folder / "a" / "1.txt"),
+    )  # fmt: skip
+    assert names(scenario.train_data()) == ["1", "1", "3", "3", "4", "4"]
+    assert [sample.inputs for sample in scenario.val_data()][:2] == ["text", "4"]
+    assert names(scenario.lav_data()["three"]) == names(scenario.train_data())
+    assert [(sample.inputs, sample.targets) for sample in scenario.predict_data()] == [("text", None), ("1", None)]
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,11 @@ class TextLineRecognition(ListFileScenario):
         return attrs.evolve(self.params, data=attrs.evolve(data, alphabet=alphabet))
 
     def _texts(self) -> list[str]:
-        own = self.own_train_data()
-        if not self.params.train.lists and own is not None:
-            return own.texts()
-        return [_text(path) for path in self.paths(self.params.train.lists, "train")]
+        return self.texts(super().train_data())
+
+    def texts(self, data: Any) -> list[str]:
+        """Return the texts of training or validation data, without reading images."""
+        return data.texts() if hasattr(data, "texts") else [line_text(path) for path in data.paths]
 
     @cached_property
     def codec(self) -> Codec:
@@ -85,7 +86,7 @@ class TextLineRecognition(ListFileScenario):
 
     def _noted(self, data: Any, what: str) -> Any:
         if data is not None:
-            texts = data.texts() if isinstance(data, PrintedLines) else [_text(path) for path in data.paths]
+            texts = self.texts(data)
             lacking = [text for text in texts if not set(text) <= set(self.codec.alphabet)]
             if lacking:
                 characters = sorted(set("".join(lacking)) - set(self.codec.alphabet))
@@ -102,7 +103,7 @@ class TextLineRecognition(ListFileScenario):
         from aip_plugins.scenarios.image_file import read_image
 
         pixels = read_image(path, "L")
-        text = _text(path) if targets else None
+        text = line_text(path) if targets else None
         return Sample(inputs=pixels, targets=text, meta={"path": str(path)})
 
     def processors(self) -> Sequence[Any]:
@@ -192,7 +193,14 @@ def _text_path(image: Path) -> Path:
     return image.with_name(image.stem + TEXT_SUFFIX)
 
 
-def _text(image: Path) -> str:
+def line_text(image: Path) -> str:
+    """Return the text of an image, from the file beside it.
+
+    The file of `a.bin.png` is `a.bin.gt.txt` or, if that does not exist, `a.gt.txt`.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     path = _text_path(image)
     try:
         if path.exists() and not path.is_file():

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineParams
 
+from aip_plugin_ocr.images.params import BackgroundParams, DewarpParams, LevelsParams
 from aip_plugin_ocr.network.layers import DEFAULT, LAYERS, parse_layers
-from aipcore.params import Choice, components, group, params
+from aip_plugin_ocr.text.direction import Direction
+from aipcore.plugin import Choice, at_least, components, field, group, params
 from aipcore.scenario import ModelParams
 
 
 @params
 class OCRData(TextLineData):
     """Lines of text and their preparation."""
+
+    text_index: int = field(0, help="Index of the text to learn, in PageXML and ALTO files.", check=at_least(0))
+    prediction_index: int = field(1, help="Index of predicted texts in copies of PageXML files.", check=at_least(0))
+    page_images: Path | None = field(None, help="Folder of the page images, if they are not beside the XML files.")
+    text_rules: Path | None = field(None, help="YAML file with rules that normalize the texts to learn.", resource=True)
+    text_direction: Direction = field(
+        "none",
+        help="Direction of bidirectional text. Lines are learned in visual order, and predictions are in logical "
+        "order. `auto` is the direction of most letters of the line. `none` changes nothing.",
+    )
+    image_processors: tuple[Choice[Any], ...] = components(
+        {"Dewarp": DewarpParams, "Levels": LevelsParams, "Background": BackgroundParams},
+        help="Processors of line images, in this order, before they are scaled.",
+    )
 
 
 @params

@@ -1,0 +1,1 @@
+"""Files of lines: images with texts, PageXML, ALTO and HDF5."""

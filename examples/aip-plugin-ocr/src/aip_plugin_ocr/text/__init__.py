@@ -1,0 +1,1 @@
+"""Preparation of texts: normalization and direction."""
