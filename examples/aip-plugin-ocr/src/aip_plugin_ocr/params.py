@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineModel, TextLineParams
 
-from aipcore.params import group, params
+from aip_plugin_ocr.decoding.params import DECODERS, BeamSearch, BestPath
+from aipcore.params import Choice, component, group, params
 
 
 @params
 class OCRData(TextLineData):
     """Lines of text and their preparation."""
+
+    decoder: Choice[BestPath | BeamSearch] = component(
+        DECODERS, default="best_path", help="Decoder of the outputs. aip lav and aip predict can change it."
+    )
 
 
 @params
