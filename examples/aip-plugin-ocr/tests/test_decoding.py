@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aip_plugins.scenarios.text_line_recognition.codec import Codec
-
 from aip_plugin_ocr.decoding.beam_search import BeamReader, aligned_confidences, beam_search
 from aip_plugin_ocr.decoding.language import END, CharacterNgrams, WordList, language_files
 from aip_plugin_ocr.decoding.params import BeamSearch
+from aip_plugins.scenarios.text_line_recognition.codec import Codec
+
 from aipcore.errors import UsageError
 
 
