@@ -8,7 +8,7 @@ import numpy as np
 from aip_plugins.scenarios.text_line_recognition.codec import Reading
 
 Column = dict[str, list[float]]
-"""A position of aligned texts: by character, its confidences in the texts that have it there. "" is no character."""
+"""A position of aligned texts: by character, its confidences in the texts that have it there; "" stands for none."""
 
 
 def vote_texts(readings: Sequence[Reading]) -> Reading:
