@@ -268,9 +268,9 @@ def test_learns_to_read(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def reading(text: str, *confidences: float) -> Reading:
-    """Return a reading; a single confidence is that of each character."""
-    each = np.array(confidences * (len(text) if len(confidences) == 1 else 1), np.float32)
-    return Reading(text, float(np.exp(np.log(each).mean())), each[: len(text)])
+    """Return a reading; a single confidence is that of the line and each character."""
+    each = confidences * len(text) if len(confidences) == 1 else confidences
+    return Reading(text, float(np.exp(np.log(confidences).mean())), np.array(each, np.float32))
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def _align(columns: Sequence[Column], text: str, texts: int) -> list[tuple[Colum
     pairs: list[tuple[Column | None, int | None]] = []
     i, j = len(columns), len(text)
     while i or j:
-        column, cost = columns[i - 1], costs[i][j]
+        cost, column = costs[i][j], columns[i - 1] if i else {}
         if i and j and cost == costs[i - 1][j - 1] + texts - len(column.get(text[j - 1], ())):
             i, j = i - 1, j - 1
             pairs.append((column, j))
