@@ -87,9 +87,9 @@ def _lav(
     from aipcore.cli.model_request import start_computing
 
     start_computing(resolved[0].value.device)
+    from aipcore.prediction.ensemble import load_voter
     from aipcore.prediction.lav import Jury, run_lav
     from aipcore.prediction.out_of_fold import are_folds, score_out_of_fold
-    from aipcore.prediction.predictor import load_voter
     from aipcore.prediction.saved_predictions import Stored, write_stored
 
     request, *others = requests

@@ -100,7 +100,8 @@ def _predict(
     from aipcore.cli.tables import show_predictions
 
     start_computing(resolved[0].value.device)
-    from aipcore.prediction.predictor import Predictor, load_voter
+    from aipcore.prediction.ensemble import load_voter
+    from aipcore.prediction.predictor import Predictor
 
     predictor = Predictor(
         [

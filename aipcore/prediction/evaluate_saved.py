@@ -13,12 +13,14 @@ import tensorflow as tf
 
 from aipcore.errors import AipError, DataError
 from aipcore.prediction.saved_predictions import Stored
-from aipcore.scenario.evaluator import Evaluator, check_evaluator
+from aipcore.scenario.evaluator import Evaluator, check_evaluator, check_results_evaluator
 from aipcore.scenario.losses import LossTerm, Objective, Tensors, set_mask
 from aipcore.scenario.metrics import LossMean, MetricSet, metric_sets
 from aipcore.scenario.model import trained_outputs
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import ShownSample, show_samples
+
+RESULTS_ONLY = "Losses and metrics of the vote are left out, because the models vote on results."
 
 
 @attrs.frozen(kw_only=True)
@@ -92,12 +94,32 @@ def score_stored(stored: Stored, scenario: Scenario) -> list[ListScore]:
     Raises:
         DataError: the file lacks targets or outputs.
     """
-    for group in ("targets", "outputs"):
+    voted = bool(stored.group("predictions")) and not stored.group("outputs")
+    for group in ("targets", "predictions" if voted else "outputs"):
         if not stored.group(group):
             raise DataError(
                 f"The file contains no {group}. Use a file of aip lav --dump or aip predict --targets --output."
             )
-    return [_score(stored, scenario, name) for name in dict.fromkeys(stored.lists)]
+    score = _score_results if voted else _score
+    return [score(stored, scenario, name) for name in dict.fromkeys(stored.lists)]
+
+
+def _score_results(stored: Stored, scenario: Scenario, name: str) -> ListScore:
+    """Score the results of models that voted on them."""
+    rows = [row for row, list_name in enumerate(stored.lists) if list_name == name]
+    evaluator = check_results_evaluator(scenario.evaluator(), type(scenario).__name__)
+    shown = show_samples(scenario, evaluator, len(rows))
+    for batch in _batches(stored, rows):
+        results = [{key: column[row] for key, column in stored.group("predictions").items()} for row in batch]
+        (shown or evaluator).update_results(_stacked(stored, "targets", batch), results, _metas(stored, batch))
+    return ListScore(
+        name=name,
+        samples=len(rows),
+        values=result_values(evaluator),
+        report=evaluator.report(),
+        notes=(RESULTS_ONLY,),
+        shown=() if shown is None else tuple(shown.samples),
+    )
 
 
 def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
@@ -111,7 +133,6 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
         target, output, weights, masks = (
             _stacked(stored, group, batch) for group in ("targets", "outputs", "weights", "masks")
         )
-        meta = [_meta(stored.meta[row]) for row in batch]
         scorer.add(
             Answers(
                 targets=target,
@@ -119,7 +140,7 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
                 weights=weights,
                 masks=masks,
                 penalty=stored.penalty[batch[0]],
-                meta=meta if any(each is not None for each in meta) else None,
+                meta=_metas(stored, batch),
             )
         )
     return ListScore(
@@ -193,9 +214,12 @@ class Scorer:
         values = self._running.result()
         if self.notes:
             values.pop("loss", None)
-        if self._evaluator is not None:
-            values |= {key: float(value) for key, value in self._evaluator.result().items()}
-        return values
+        return values if self._evaluator is None else values | result_values(self._evaluator)
+
+
+def result_values(evaluator: Evaluator) -> dict[str, float]:
+    """Return the results of an evaluator by name."""
+    return {key: float(value) for key, value in evaluator.result().items()}
 
 
 def _batches(stored: Stored, rows: Sequence[int]) -> Iterator[list[int]]:
@@ -213,5 +237,6 @@ def _stacked(stored: Stored, group: str, batch: Sequence[int]) -> dict[str, Any]
     return {name: np.stack([values[row] for row in batch]) for name, values in stored.group(group).items()}
 
 
-def _meta(text: str) -> Any:
-    return json.loads(text) if text else None
+def _metas(stored: Stored, batch: Sequence[int]) -> list[Any] | None:
+    meta = [json.loads(stored.meta[row]) if stored.meta[row] else None for row in batch]
+    return meta if any(each is not None for each in meta) else None

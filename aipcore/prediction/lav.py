@@ -19,13 +19,14 @@ from aipcore.data.sampler import SampleOrder
 from aipcore.distributed.strategy import Distribution
 from aipcore.errors import AipError, DataError, UsageError, author_errors, located_sentence
 from aipcore.prediction.data import fold_of, lav_lists, open_held_out, open_pipeline
-from aipcore.prediction.evaluate_saved import Answers, ListScore, Scorer
+from aipcore.prediction.ensemble import EnsembleMember, joint_results, vote
+from aipcore.prediction.evaluate_saved import RESULTS_ONLY, Answers, ListScore, Scorer, result_values
 from aipcore.prediction.loaded_model import LoadedModel, Model, has_extras, load_graph, takes
 from aipcore.prediction.locate import ModelDir
-from aipcore.prediction.predictor import EnsembleMember, Predictor
+from aipcore.prediction.predictor import Predictor
 from aipcore.prediction.saved_predictions import Stored
 from aipcore.scenario.author_names import has_loss_values
-from aipcore.scenario.evaluator import Evaluator, check_evaluator
+from aipcore.scenario.evaluator import Evaluator, check_evaluator, check_results_evaluator
 from aipcore.scenario.losses import LossTerm, Objective
 from aipcore.scenario.metrics import Example, metric_sets
 from aipcore.scenario.model import trained_outputs
@@ -42,16 +43,17 @@ NO_PENALTY = "The loss is computed from the joint outputs, without the penalties
 
 
 class Jury(Predictor):
-    """Several models of one scenario, scored on their joint outputs, which are combined as in `aip predict`.
+    """Several models of one scenario, scored on their joint outputs or results, which are combined as in `aip predict`.
 
-    The first model's scenario defines the losses, metrics and evaluator. Batches are those of validation in training.
+    The first model's scenario defines the losses, metrics and evaluator of the vote. Joint results are scored by the
+    evaluator alone. Batches are those of validation in training.
     """
 
     def score(self, stored: Stored | None = None) -> tuple[list[ListScore], list[str]]:
-        """Score the joint outputs and those of each model on each list of data.
+        """Score the vote and each model on each list of data.
 
         Args:
-            stored: storage for the targets and joint outputs, or None.
+            stored: storage for the targets and the joint outputs or results, or None.
 
         Returns:
             the scores of each list, and for each list with omitted samples a sentence about them.
@@ -95,47 +97,62 @@ class Jury(Predictor):
         return scores, list(skipped)
 
     def _score(self, datasets: list[Dataset], name: str, origin: str, stored: Stored | None) -> ListScore:
-        scenario, params, voters = self.scenario, self.scenario.params, self.voters
-        targets = list(datasets[0].specs()[1])
-        if not targets:
+        scenario, voters = self.scenario, self.voters
+        if not datasets[0].specs()[1]:
             raise DataError(
                 f"{type(scenario).__name__}.{origin} has no targets to compare with. To predict, run aip predict."
             )
-        trained, outputs = trained_outputs(voters[0].model.about), voters[0].member.outputs
-
-        def scorer(evaluator: Any, voter: EnsembleMember = voters[0]) -> Scorer:
-            return Scorer(scenario, trained, targets, outputs, evaluator, _loss_inputs(voter.model, scenario))
-
         evaluator = check_evaluator(scenario.evaluator())
+        if self._on_results:
+            check_results_evaluator(evaluator, type(scenario).__name__)
         shown = show_samples(scenario, evaluator, len(datasets[0]))
         recorder = None if stored is None else Recorder(shown or evaluator, stored, name)
-        together = scorer(recorder or shown or evaluator)
-        alone = [scorer(scenario.evaluator(), each) for each in voters]
-        sides_of = [number for voter in voters for number, group in enumerate(self._groups) if voter in group]
+        receiver = recorder or shown or evaluator
+        together = None if self._on_results else _scorer(voters[0], datasets[0], receiver)
+        alone = [
+            _scorer(voter, datasets[number], voter.scenario.evaluator())
+            for voter, number in zip(voters, self._group_of, strict=True)
+        ]
         penalty = False
-        batch_size = _batch_size(params, datasets[0])
-        for blocks, sides, answers, masks in self._answers(datasets, batch_size):
-            truth = {key: column[0] for key, column in blocks[0].targets.items()}
-            extras = [voter.member.extras(sides[side]) for voter, side in zip(voters, sides_of, strict=True)]
-            weights = {key: column[0] for key, column in blocks[0].weights.items()}
-            known: dict[str, Any] = {"targets": truth, "weights": weights, "meta": blocks[0].meta}
-            for each, answer, extra, side in zip(alone, answers, extras, sides_of, strict=True):
-                own = Answers(outputs=answer, masks=extra.masks, penalty=extra.penalty, inputs=sides[side], **known)
-                each.add(own)
-            together.add(Answers(outputs=self._vote(answers), masks=masks, inputs=sides[0], **known))
+        for blocks, sides, answers in self._answers(datasets, _batch_size(scenario.params, datasets[0])):
+            known: list[dict[str, Any]] = [
+                {
+                    "targets": {key: column[0] for key, column in block.targets.items()},
+                    "weights": {key: column[0] for key, column in block.weights.items()},
+                    "meta": block.meta,
+                    "inputs": side,
+                }
+                for block, side in zip(blocks, sides, strict=True)
+            ]
+            for each, answer, number in zip(alone, answers, self._group_of, strict=True):
+                extra = answer.member.member.extras(sides[number])
+                penalty = penalty or bool(extra.penalty)
+                each.add(Answers(outputs=answer.outputs, masks=extra.masks, penalty=extra.penalty, **known[number]))
+            if together is not None:
+                joint = vote(scenario, [answer.outputs for answer in answers])
+                together.add(Answers(outputs=joint, masks=answers[0].masks, **known[0]))
+            elif receiver is not None:
+                results = [result for result, _, _ in joint_results(answers, Mode.EVALUATION)]
+                receiver.update_results(known[0]["targets"], results, blocks[0].meta)
             if recorder is not None:
-                recorder.add_rows("masks", masks)
-                recorder.add_rows("weights", weights)
-            penalty = penalty or any(extra.penalty for extra in extras)
+                recorder.add_rows("masks", {} if together is None else answers[0].masks)
+                recorder.add_rows("weights", known[0]["weights"])
+        values = result_values(evaluator) if together is None and evaluator is not None else {}
         return ListScore(
             name=name,
             samples=len(datasets[0]),
-            values=together.values(),
+            values=values if together is None else together.values(),
             report=evaluator.report() if evaluator is not None else "",
-            notes=(NO_PENALTY,) if penalty else (),
+            notes=(RESULTS_ONLY,) if together is None else (NO_PENALTY,) if penalty else (),
             shown=() if shown is None else tuple(shown.samples),
             models={str(voter.model.path): each.values() for voter, each in zip(voters, alone, strict=True)},
         )
+
+
+def _scorer(voter: EnsembleMember, dataset: Dataset, evaluator: Evaluator | None) -> Scorer:
+    scenario, about = voter.scenario, voter.model.about
+    targets, preprocess = list(dataset.specs()[1]), _loss_inputs(voter.model, scenario)
+    return Scorer(scenario, trained_outputs(about), targets, voter.member.outputs, evaluator, preprocess)
 
 
 def _again(scenario: Scenario, name: str) -> Any:
@@ -279,7 +296,24 @@ class Recorder(Evaluator):
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
         """Store a batch."""
         size = len(next(iter(outputs.values())))
-        for row in range(size):
+        self._store(
+            targets, "outputs", [{name: column[row] for name, column in outputs.items()} for row in range(size)], meta
+        )
+        if self._evaluator is not None:
+            self._evaluator.update(targets, outputs, meta)
+
+    def update_results(
+        self, targets: Mapping[str, Any], results: Sequence[Mapping[str, Any]], meta: Sequence[Any] | None
+    ) -> None:
+        """Store a batch of joint results."""
+        self._store(targets, "predictions", results, meta)
+        if self._evaluator is not None:
+            self._evaluator.update_results(targets, results, meta)
+
+    def _store(
+        self, targets: Mapping[str, Any], group: str, rows: Sequence[Mapping[str, Any]], meta: Sequence[Any] | None
+    ) -> None:
+        for row, values in enumerate(rows):
             self._stored.add_sample(
                 index=len(self._stored) - self._first,
                 batch=self._batches,
@@ -287,10 +321,8 @@ class Recorder(Evaluator):
                 meta=None if meta is None else meta[row],
             )
             self._stored.add_values("targets", {name: column[row] for name, column in targets.items()})
-            self._stored.add_values("outputs", {name: column[row] for name, column in outputs.items()})
+            self._stored.add_values(group, values)
         self._batches += 1
-        if self._evaluator is not None:
-            self._evaluator.update(targets, outputs, meta)
 
     def result(self) -> dict[str, float]:
         """Return the result of the evaluator."""

@@ -10,9 +10,10 @@ from aipcore.data.dataset import Dataset
 from aipcore.data.pipeline import evaluation_batch_size
 from aipcore.errors import DataError, author_errors
 from aipcore.prediction.data import fold_of, open_held_out
+from aipcore.prediction.ensemble import EnsembleMember
 from aipcore.prediction.evaluate_saved import Answers, ListScore, Scorer
 from aipcore.prediction.lav import Recorder
-from aipcore.prediction.predictor import EnsembleMember, Predictor
+from aipcore.prediction.predictor import Predictor
 from aipcore.prediction.saved_predictions import Stored
 from aipcore.scenario.evaluator import check_evaluator
 from aipcore.scenario.model import trained_outputs
@@ -38,12 +39,12 @@ class Fold(Predictor):
         """Apply the model to its held-out samples. Batches are those of validation in training."""
         params = self.scenario.params
         size = evaluation_batch_size(dataset, params.lav.batch_size, params.val.batch_size, params.train.batch_size)
-        for blocks, sides, answers, masks in self._answers([dataset], size):
+        for blocks, sides, answers in self._answers([dataset], size):
             yield Answers(
                 targets={key: column[0] for key, column in blocks[0].targets.items()},
-                outputs=answers[0],
+                outputs=answers[0].outputs,
                 weights={key: column[0] for key, column in blocks[0].weights.items()},
-                masks=masks,
+                masks=answers[0].masks,
                 penalty=self.voters[0].member.extras(sides[0]).penalty,
                 meta=None if blocks[0].meta is None else list(blocks[0].meta),
                 inputs=sides[0],

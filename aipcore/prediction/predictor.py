@@ -9,25 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.batching import Batching, Collector, Layout
+from aipcore.data.batching import Batching, Collector
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import Block, DataLoader, prefetch
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.processing import Processors
-from aipcore.data.processor import Mode, as_post_processors, as_processors, post_process
+from aipcore.data.processor import Mode
 from aipcore.data.sample import Sample
 from aipcore.data.sampler import SampleOrder
 from aipcore.errors import DataError, UsageError, author_errors, python_arguments
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
-from aipcore.prediction.data import cut_masked_end, open_predict_data
-from aipcore.prediction.ensemble import vote
-from aipcore.prediction.loaded_model import Extras, LoadedModel, load_graph, takes
-from aipcore.prediction.locate import ModelDir, find_models, given_params, resolved_params, scenario_of
-from aipcore.scenario.model import BARE_INPUT
+from aipcore.prediction.data import open_predict_data
+from aipcore.prediction.ensemble import Answer, EnsembleMember, joint_results, load_voter, vote, vote_on_results
+from aipcore.prediction.loaded_model import Extras, takes
+from aipcore.prediction.locate import find_models, given_params, resolved_params, scenario_of
 from aipcore.scenario.scenario import Scenario
 
 Array = npt.NDArray[Any]
@@ -46,6 +43,7 @@ class Prediction:
         outputs: outputs after post-processing; a single unnamed output has the name "". The masked end of a sequence is
             cut off before post-processing.
         raw: model outputs, arrays without a batch axis, padded like the batch; a single unnamed output has the name "".
+            Empty for models that vote on results.
         meta: meta of the sample.
         targets: targets of the sample as used in training, if requested.
         batch: index of the batch of the sample.
@@ -63,42 +61,22 @@ class Prediction:
     masks: dict[str, Array] = attrs.field(factory=dict, repr=False)
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class EnsembleMember:
-    """A loaded model with its scenario.
-
-    Attributes:
-        model: location of the model.
-        scenario: scenario made with the parameters that the model is applied with.
-        member: loaded model.
-        processors: processors of the prediction pipeline.
-        layout: layout of its samples.
-        given: names of the parameters that were changed for this application of the model.
-    """
-
-    model: ModelDir
-    scenario: Scenario
-    member: LoadedModel
-    processors: Processors
-    layout: Layout
-    given: frozenset[str] = frozenset()
-
-
 class Predictor:
     """One or several loaded models.
 
     Args:
-        voters: models; the first one's scenario post-processes and votes.
+        voters: models; the first one's scenario votes. It also post-processes, unless the models vote on results.
 
     Raises:
-        UsageError: the models have different inputs or outputs.
+        UsageError: the models have different inputs or outputs, and do not vote on results.
     """
 
     def __init__(self, voters: Sequence[EnsembleMember]) -> None:
         self.voters = list(voters)
         self.scenario = self.voters[0].scenario
+        self._on_results = vote_on_results(self.voters)
         first = self.voters[0]
-        for other in self.voters[1:]:
+        for other in () if self._on_results else self.voters[1:]:
             for what, ours, theirs in (
                 ("inputs", list(first.member.inputs), list(other.member.inputs)),
                 ("outputs", first.member.outputs, other.member.outputs),
@@ -109,8 +87,6 @@ class Predictor:
                         f"{_listed(ours)}. Models that vote must have the same {what}."
                     )
         self._pipelines: list[Pipeline] = []
-        origin = f"{type(self.scenario).__name__}.post_processors()"
-        self._post = as_post_processors(self.scenario.post_processors(), origin)
         # Models with equal preprocessing, which is the usual case, share it.
         self._groups: list[list[EnsembleMember]] = []
         for voter in self.voters:
@@ -119,6 +95,9 @@ class Predictor:
                 self._groups.append([voter])
             else:
                 alike.append(voter)
+        self._group_of = [
+            next(number for number, group in enumerate(self._groups) if voter in group) for voter in self.voters
+        ]
 
     @classmethod
     @author_errors()
@@ -190,7 +169,7 @@ class Predictor:
             DataError: the arrays do not fit the model.
         """
         named = inputs if isinstance(inputs, Mapping) else {"": inputs}
-        outputs = self._vote([voter.member.run(named)[0] for voter in self.voters])
+        outputs = vote(self.scenario, [voter.member.run(named)[0] for voter in self.voters])
         return outputs[""] if self.voters[0].member.outputs == [""] else outputs
 
     def predict_dataset(
@@ -246,7 +225,7 @@ class Predictor:
     def padded(self) -> str:
         """Return a warning about unmasked outputs for padding that are not post-processed; empty without any."""
         names = self.voters[0].member.padded()
-        if self._post or not names:
+        if self.voters[0].post or not names:
             return ""
         return (
             f"{'The output' if names == [''] else 'The output ' + ', '.join(names)} has no mask, so a sequence that is "
@@ -258,21 +237,27 @@ class Predictor:
         if targets and not datasets[0].specs()[1]:
             raise DataError("The data to predict has no targets. Leave out --targets, or use data with targets.")
         first = 0
-        for blocks, sides, answers, masks in self._answers(datasets, batch_size):
+        for blocks, sides, answers in self._answers(datasets, batch_size):
             size = blocks[0].batch_size
-            raw = self._vote(answers)
             extras = self.voters[0].member.extras(sides[0]) if targets and len(self.voters) == 1 else Extras()
-            meta = blocks[0].meta or [None] * size
-            for row in range(size):
+            mode = Mode.EVALUATION if targets else Mode.PREDICTION
+            for row, (outputs, raw, masks) in enumerate(joint_results(answers, mode)):
                 truth = {name: column[0][row] for name, column in blocks[0].targets.items()} if targets else None
-                mode = Mode.EVALUATION if targets else Mode.PREDICTION
-                known = {"targets": truth, "batch": blocks[0].first, "extras": extras}
-                yield self._prediction(first + row, _row(raw, row), _row(masks, row), meta[row], mode, **known)
+                yield Prediction(
+                    index=first + row,
+                    outputs=outputs,
+                    raw=raw,
+                    masks=masks,
+                    meta=answers[0].meta[row],
+                    targets=truth,
+                    batch=blocks[0].first,
+                    extras=extras,
+                )
             first += size
 
     def _answers(
         self, datasets: Sequence[Dataset], batch_size: int
-    ) -> Iterator[tuple[Sequence[Block], list[dict[str, Array]], list[dict[str, Array]], dict[str, Array]]]:
+    ) -> Iterator[tuple[Sequence[Block], list[dict[str, Array]], list[Answer]]]:
         """Apply each model to the dataset of its group.
 
         Args:
@@ -280,10 +265,10 @@ class Predictor:
             batch_size: number of samples per batch.
 
         Yields:
-            per batch: its block and inputs in each dataset, the outputs of each model, and the first model's masks.
+            per batch: its block and inputs in each dataset, and the outputs of each model.
 
         Raises:
-            UsageError: the datasets have different sample counts.
+            UsageError: the datasets have different sample counts, or omit different samples.
             DataError: a dataset lacks an input of a model.
         """
         sizes = {len(dataset) for dataset in datasets}
@@ -296,12 +281,11 @@ class Predictor:
         with ExitStack() as running:
             ahead = [running.enter_context(closing(prefetch(loader.blocks(0, chunk=1), _same))) for loader in loaders]
             for blocks in zip(*ahead, strict=True):
+                if len({(block.first, block.batch_size) for block in blocks}) > 1:
+                    raise UsageError("The models' processors skip different samples. Use --data.on_error raise.")
                 sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
-                yield blocks, sides, *self._outputs(sides)
-
-    def _vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
-        """Combine the outputs of all models for one batch. Those of a single model stay unchanged."""
-        return answers[0] if len(answers) == 1 else vote(self.scenario, answers)
+                meta = [block.meta or [None] * block.batch_size for block in blocks]
+                yield blocks, sides, self._outputs(sides, meta)
 
     def _processed(
         self, taken: Sequence[tuple[int, Sample]], batch_size: int
@@ -323,50 +307,18 @@ class Predictor:
             for index, samples in part:
                 collector.add(attrs.evolve(samples[position], targets=None, weight=None), index)
             sides.append(collector.batch().inputs)
-        answers, masks = self._outputs(sides)
-        raw = self._vote(answers)
-        for row, (index, samples) in enumerate(part):
-            meta = samples[0].meta
-            yield self._prediction(index, _row(raw, row), _row(masks, row), meta, Mode.PREDICTION, batch=number)
+        meta = [[samples[position].meta for _, samples in part] for position in range(len(self._groups))]
+        joint = joint_results(self._outputs(sides, meta), Mode.PREDICTION)
+        for (index, samples), (outputs, raw, masks) in zip(part, joint, strict=True):
+            yield Prediction(index=index, outputs=outputs, raw=raw, masks=masks, meta=samples[0].meta, batch=number)
 
-    def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> tuple[list[dict[str, Array]], dict[str, Array]]:
-        """Return the outputs of each model for a batch, processed for each group, and the masks of the first model."""
-        answers = {
-            id(voter): voter.member.run(side)
-            for side, group in zip(sides, self._groups, strict=True)
-            for voter in group
-        }
-        return [answers[id(voter)][0] for voter in self.voters], answers[id(self.voters[0])][1]
-
-    def _prediction(
-        self, index: int, raw: dict[str, Array], masks: dict[str, Array], meta: Any, mode: Mode, **known: Any
-    ) -> Prediction:
-        outputs = {name: cut_masked_end(value, masks.get(name)) for name, value in raw.items()}
-        outputs = post_process(self._post, outputs, meta, mode=mode) if self._post else outputs
-        return Prediction(index=index, outputs=outputs, raw=raw, masks=masks, meta=meta, **known)
-
-
-def load_voter(model: ModelDir, scenario: Scenario, given: frozenset[str] = frozenset()) -> EnsembleMember:
-    """Load a model for a scenario that was made with its parameters.
-
-    Raises:
-        UsageError: the model is damaged, or does not fit its record or scenario.
-    """
-    origin = f"{type(scenario).__name__}.processors()"
-    member = LoadedModel(load_graph(model, scenario))
-    # From internal input names to column names: a single unnamed input has a column name too.
-    keys = {name: name or BARE_INPUT for name in member.inputs}
-    padding = {name: scenario.padding[key] for name, key in keys.items() if key in scenario.padding}
-    return EnsembleMember(
-        model=model,
-        scenario=scenario,
-        member=member,
-        processors=Processors.make(
-            as_processors(scenario.processors(), origin), Mode.PREDICTION, seed=model.seed, origin="the samples"
-        ),
-        layout=Layout((member.inputs, {}, {}), ("" in member.inputs, False, False), (padding, {}, {}), "the samples"),
-        given=given,
-    )
+    def _outputs(self, sides: Sequence[Mapping[str, Array]], meta: Sequence[Sequence[Any]]) -> list[Answer]:
+        """Return the outputs of each model for the inputs and meta of a batch, which was processed for each group."""
+        answers = []
+        for voter, number in zip(self.voters, self._group_of, strict=True):
+            outputs, masks = voter.member.run(sides[number])
+            answers.append(Answer(member=voter, outputs=outputs, masks=masks, meta=meta[number]))
+        return answers
 
 
 def _process_alike(one: EnsembleMember, other: EnsembleMember) -> bool:
@@ -384,10 +336,6 @@ def _check_inputs(dataset: Dataset, voter: EnsembleMember) -> None:
 def _loader(dataset: Dataset, batch_size: int) -> DataLoader:
     order = SampleOrder(len(dataset), seed=0, shuffle=False)
     return DataLoader(dataset, order, Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset))))
-
-
-def _row(columns: Mapping[str, Array], row: int) -> dict[str, Array]:
-    return {name: np.asarray(column[row, ...]) for name, column in columns.items()}  # A string stays an object.
 
 
 def _same(block: Any) -> Any:

@@ -37,6 +37,20 @@ class Evaluator:
         """
         raise TypeError(f"{type(self).__name__} must define update(targets, outputs, meta).")
 
+    def update_results(
+        self, targets: Mapping[str, Any], results: Sequence[Mapping[str, Any]], meta: Sequence[Any] | None
+    ) -> None:
+        """Process one batch of models that vote on results; see `Scenario.vote_results`.
+
+        Only the evaluator of a scenario that defines `vote_results` needs it.
+
+        Args:
+            targets: as in `update`, after the processors of the first model.
+            results: the joint result of each sample.
+            meta: as in `update`.
+        """
+        raise TypeError(f"{type(self).__name__} must define update_results(targets, results, meta).")
+
     def result(self) -> dict[str, float]:
         """Return the results by name, logged and shown beside losses and metrics."""
         raise TypeError(f"{type(self).__name__} must define result().")
@@ -66,3 +80,23 @@ def check_evaluator(evaluator: Evaluator | None) -> Evaluator | None:
         raise ScenarioError(f"evaluator() returned {type(evaluator).__name__}. Return an Evaluator, or None.")
     check_author_class(type(evaluator), _WAYS)
     return evaluator
+
+
+def check_results_evaluator(evaluator: Evaluator | None, scenario: str) -> Evaluator:
+    """Return the evaluator of a scenario whose models vote on results, after a check.
+
+    Args:
+        evaluator: the evaluator, or None.
+        scenario: class name of the scenario.
+
+    Raises:
+        ScenarioError: see `check_evaluator`; or it is missing or does not define `update_results`.
+    """
+    found = check_evaluator(evaluator)
+    if found is None or type(found).update_results is Evaluator.update_results:
+        lacking = f"{scenario}.evaluator()" if found is None else f"{type(found).__name__}.update_results"
+        raise ScenarioError(
+            f"{lacking} is not defined, but losses and metrics cannot score models that vote on results. Define an "
+            "evaluator with update_results(targets, results, meta)."
+        )
+    return found

@@ -234,6 +234,19 @@ class Scenario:
         del outputs
         return None
 
+    def vote_results(self, answers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """Return the joint result of several models for one sample, in place of `vote`.
+
+        A scenario that defines it votes after post-processing. Each model then has its own parameters, processors,
+        inputs, outputs and post-processors. `Evaluator.update_results` scores the joint results. By default, the models
+        vote on their outputs.
+
+        Args:
+            answers: the outputs of each model for the sample after its post-processors, by name.
+        """
+        del answers
+        return None
+
     def prediction_writers(self) -> Mapping[str, Callable[[Path, Iterator[Any], Mapping[str, Any]], None]]:
         """Return the scenario's own formats for `aip predict --output FILE`, by suffix such as ".page.xml".
 

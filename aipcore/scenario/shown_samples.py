@@ -37,7 +37,10 @@ def describe_answer(
     Raises:
         ScenarioError: a post-processor or `describe` fails.
     """
-    answer = post_process(post, dict(outputs), meta)
+    return _described(scenario, targets, post_process(post, dict(outputs), meta), meta)
+
+
+def _described(scenario: Scenario, targets: Mapping[str, Any], answer: Mapping[str, Any], meta: Any) -> tuple[str, str]:
     try:
         return scenario.describe(targets, answer) or describe_sample(targets, answer)
     except Exception as error:
@@ -126,18 +129,35 @@ class ShownSamples(Evaluator):
         """Process one batch."""
         for row in range(len(next(iter(outputs.values())))):
             if self._seen in self._wanted:
-                of_row = [{name: column[row] for name, column in side.items()} for side in (targets, outputs)]
-                texts = describe_answer(
-                    self._scenario, self._post, of_row[0], of_row[1], None if meta is None else meta[row]
-                )
-                self.samples.append(ShownSample(self._seen, *(printable(text) for text in texts)))
+                about = None if meta is None else meta[row]
+                answer = post_process(self._post, _row(outputs, row), about)
+                self._show(_described(self._scenario, _row(targets, row), answer, about))
             self._seen += 1
         if self._evaluator is not None:
             self._evaluator.update(targets, outputs, meta)
 
+    def update_results(
+        self, targets: Mapping[str, Any], results: Sequence[Mapping[str, Any]], meta: Sequence[Any] | None
+    ) -> None:
+        """Process one batch of joint results."""
+        for row, result in enumerate(results):
+            if self._seen in self._wanted:
+                about = None if meta is None else meta[row]
+                self._show(_described(self._scenario, _row(targets, row), result, about))
+            self._seen += 1
+        if self._evaluator is not None:
+            self._evaluator.update_results(targets, results, meta)
+
+    def _show(self, texts: tuple[str, str]) -> None:
+        self.samples.append(ShownSample(self._seen, *(printable(text) for text in texts)))
+
     def result(self) -> dict[str, float]:
         """Return the results of the scenario's own evaluator."""
         return {} if self._evaluator is None else self._evaluator.result()
+
+
+def _row(columns: Mapping[str, Any], row: int) -> dict[str, Any]:
+    return {name: column[row] for name, column in columns.items()}
 
 
 def show_samples(scenario: Scenario, evaluator: Evaluator | None, size: int) -> ShownSamples | None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aip_plugins.scenarios.text_line_recognition.codec import Codec, alphabet_of, read_codec
+from aip_plugins.scenarios.text_line_recognition.codec import Codec, Reading, alphabet_of, read_codec
 from aip_plugins.scenarios.text_line_recognition.metrics import CharacterErrorRate, ReadingEvaluator, edit_distance
 from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineParams
 from aip_plugins.scenarios.text_line_recognition.printing import PrintedLines
-from aip_plugins.scenarios.text_line_recognition.processors import Encode, RefuseUnknown
+from aip_plugins.scenarios.text_line_recognition.processors import Decode, Encode, RefuseUnknown
+from aip_plugins.scenarios.text_line_recognition.voting import _align, vote_texts
 
 from aipcore.errors import DataError, UsageError
 from aipcore.scenario import Mode, Sample
@@ -92,13 +93,21 @@ def test_texts_that_are_none(tmp_path: Path, refused: Any) -> None:
 
 
 def test_reading_a_path() -> None:
-    """Repeated numbers are one character unless a blank separates them; the confidence is the geometric mean."""
+    """Repeated numbers are one character unless a blank separates them. Each has its greatest probability.
+
+    The confidence is the geometric mean, independent of the padding.
+    """
     probabilities = np.full((6, 3), 0.1)
-    for step, best in enumerate([1, 1, 0, 1, 2, 2]):
-        probabilities[step, best] = 0.8
-    text, confidence = Codec("ab").read(np.log(probabilities))
-    assert text == "aab"
-    assert confidence == pytest.approx(0.8)
+    for step, (best, share) in enumerate([(1, 0.5), (1, 0.8), (0, 0.7), (1, 0.6), (2, 0.9), (2, 0.9)]):
+        probabilities[step] = (1 - share) / 2
+        probabilities[step, best] = share
+    padding = np.log([[1, 1e-300, 1e-300]] * 3)
+    for logits in (np.log(probabilities), np.concatenate([np.log(probabilities), padding])):
+        found = Decode(Codec("ab")).process({"text": logits}, None)
+        assert found["text"] == "aab"
+        np.testing.assert_allclose(found["confidences"], [0.8, 0.6, 0.9], rtol=1e-6)
+        assert found["confidence"] == pytest.approx((0.8 * 0.6 * 0.9) ** (1 / 3))
+    assert Codec("ab").read(np.log([[0.9, 0.05, 0.05], [0.7, 0.1, 0.2]])).confidence == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(
@@ -256,3 +265,96 @@ def test_learns_to_read(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert summary["monitor"] == "val_character_error_rate"
     assert summary["best"] <= 0.05
+
+
+def reading(text: str, *confidences: float) -> Reading:
+    """Return a reading; a single confidence is that of the line and each character."""
+    each = confidences * len(text) if len(confidences) == 1 else confidences
+    return Reading(text, float(np.exp(np.log(confidences).mean())), np.array(each, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("readings", "joint"),
+    [
+        ([reading("cat", 0.9), reading("cat", 0.5)], "cat"),
+        ([reading("cat", 0.9), reading("bat", 0.5)], "cat"),
+        ([reading("cat", 0.4), reading("bat", 0.9)], "bat"),
+        ([reading("cat", 0.9), reading("bat", 0.5), reading("rat", 0.3), reading("bat", 0.5)], "bat"),
+        ([reading("hallo", 0.9), reading("halo", 0.9), reading("hallo", 0.9)], "hallo"),
+        ([reading("halo", 0.9), reading("halo", 0.9), reading("hallo", 0.9)], "halo"),
+        ([reading("a quick fix", 0.9), reading("aquick fax", 0.7), reading("a quickfix", 0.8)], "a quick fix"),
+        ([reading("", 0.9), reading("", 0.8), reading("i", 0.9)], ""),
+        ([reading("", 0.2), reading("i", 0.9)], "i"),
+    ],
+)
+def test_vote_of_aligned_texts(readings: list[Reading], joint: str) -> None:
+    """The sums of confidences decide for each aligned character, in any order of the models."""
+    for given in (readings, readings[::-1]):
+        found = vote_texts(given)
+        assert found.text == joint
+        assert len(found.confidences) == len(joint)
+        assert 0 < found.confidence < 1
+
+
+def test_confidences_of_a_vote() -> None:
+    """A character has the sum of the confidences of the models that have it, divided by the number of models."""
+    found = vote_texts([reading("abd", 0.8, 0.6, 0.5), reading("acd", 0.8, 0.5, 0.3), reading("xbd", 0.3, 0.6, 0.7)])
+    assert found.text == "abd"
+    np.testing.assert_allclose(found.confidences, [1.6 / 3, 1.2 / 3, 1.5 / 3], rtol=1e-6)
+    assert found.confidence == pytest.approx((1.6 * 1.2 * 1.5) ** (1 / 3) / 3)
+
+
+def test_alignment_has_the_fewest_differences() -> None:
+    """Two random texts have as many differing columns as their edit distance."""
+    random = np.random.default_rng(5)
+    for _ in range(100):
+        one, other = ("".join(random.choice(list("abc"), size)) for size in random.integers(0, 9, 2))
+        columns = [{"": [], character: [1.0]} for character in one]
+        pairs = _align(columns, other, 1)
+        assert [column for column, _ in pairs if column is not None] == columns
+        assert [position for _, position in pairs if position is not None] == [*range(len(other))]
+        same = sum(c is not None and p is not None and other[p] in c for c, p in pairs)
+        assert len(pairs) - same == edit_distance(one, other)
+
+
+def test_joint_results_are_scored_with_all_characters() -> None:
+    """The truth in the meta has characters that the first model does not know; without meta, it is the target."""
+    encoded = Encode(Codec("ab"), 1).process(Sample(inputs=None, targets="abc", meta={"path": "x"}))
+    assert encoded.meta == {"path": "x", "truth": "abc"}
+    targets = {"text": encoded.targets["text"][None]}
+    for meta, errors in (([encoded.meta], 0), (None, 1)):
+        evaluator = ReadingEvaluator(Codec("ab"))
+        evaluator.update_results(targets, [{"text": "abc"}], meta)
+        assert evaluator.errors == errors
+
+
+@pytest.mark.slow
+def test_models_of_other_alphabets_and_heights_vote(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
+    """Models of different alphabets, heights and sizes vote in `aip predict` and `aip lav`, and dumps are scored."""
+    lines = write_lines(tmp_path / "lines", 12, 1)
+    for name, words in (
+        ("one", ["--data.height", "32"]),
+        ("two", ["--data.height", "24", "--model.filters", "8", "--data.alphabet", ALPHABET + "\u00df"]),
+    ):
+        done = fork_aip(
+            "train", "text_line_recognition", "--train.lists", str(lines), "--val.lists", str(lines), *words,
+            "--trainer.epochs", "1", "--trainer.output_dir", str(tmp_path / name), "--trainer.jit_compile", "off",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    models = [str(tmp_path / "one"), str(tmp_path / "two")]
+    done = fork_aip("predict", *models, "--output", "found.jsonl")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line)["outputs"] for line in (tmp_path / "found.jsonl").read_text().splitlines()]
+    assert [set(each) for each in found] == [{"text", "confidence", "confidences"}] * 12
+    scores = []
+    for words in (["lav", *models, "--dump", "dump.npz"], ["evaluate", "dump.npz"]):
+        done = fork_aip(*words, "--json", "scores.json")
+        assert done.returncode == 0, done.stderr
+        scores.append(json.loads((tmp_path / "scores.json").read_text())["lists"][0])
+    assert scores[0]["values"] == scores[1]["values"]
+    assert set(scores[0]["models"]) == {str(tmp_path / name / "best") for name in ("one", "two")}
+    errors = sum(
+        edit_distance(each["text"], text) for each, text in zip(found, PrintedLines(12, 1).texts(), strict=True)
+    )
+    characters = sum(map(len, PrintedLines(12, 1).texts()))
+    assert scores[0]["values"]["character_error_rate"] == pytest.approx(errors / characters)

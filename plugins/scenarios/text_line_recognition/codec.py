@@ -12,6 +12,21 @@ from aipcore.errors import UsageError
 from aipcore.files import read_text
 
 
+@attrs.frozen(eq=False)
+class Reading:
+    """A text that was read.
+
+    Attributes:
+        text: the text.
+        confidence: the geometric mean of the confidences; for an empty text, the least probability of the blank.
+        confidences: the probability of each character, from 0 to 1: float32 [characters].
+    """
+
+    text: str
+    confidence: float
+    confidences: Any
+
+
 @attrs.frozen
 class Codec:
     """The alphabet of a model.
@@ -41,8 +56,8 @@ class Codec:
         characters = self.alphabet + self.unknown
         return "".join(characters[number - 1] for number in numbers if number > 0)
 
-    def read(self, logits: Any) -> tuple[str, float]:
-        """Return the text of the most probable path, and the geometric mean of the probabilities of its steps.
+    def read(self, logits: Any) -> Reading:
+        """Return the text of the most probable path. The confidence of a character is that of its most probable step.
 
         Args:
             logits: float array of shape [steps, classes].
@@ -53,7 +68,10 @@ class Codec:
         best = shifted.argmax(axis=-1)
         log_probabilities = -np.log(np.exp(shifted).sum(axis=-1))
         changes = np.flatnonzero(np.diff(best, prepend=-1))
-        return self.decode(best[changes].tolist()), float(np.exp(log_probabilities.mean()))
+        numbers = best[changes]
+        greatest = np.maximum.reduceat(log_probabilities, changes)[numbers > 0]
+        overall = greatest.mean() if len(greatest) else log_probabilities.min()
+        return Reading(self.decode(numbers.tolist()), float(np.exp(overall)), np.exp(greatest).astype(np.float32))
 
 
 def alphabet_of(texts: Iterable[str]) -> str:

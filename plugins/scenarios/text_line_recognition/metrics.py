@@ -48,10 +48,16 @@ def _sparse(numbers: Any, kept: Any) -> tf.SparseTensor:
 
 
 class ReadingEvaluator(Evaluator):
-    """Character and line error rate, and the lines with the most errors."""
+    """Character and line error rate, and the lines with the most errors.
 
-    def __init__(self, codec: Codec) -> None:
+    Args:
+        codec: the alphabet of the model.
+        reader: the decoder; see `TextLineRecognition.reader`. By default, the codec reads the most probable path.
+    """
+
+    def __init__(self, codec: Codec, reader: Any = None) -> None:
         self.codec = codec
+        self.reader = reader or codec
         self.errors = self.characters = self.lines = self.wrong_lines = 0
         self.worst: list[tuple[int, str, str]] = []
 
@@ -59,14 +65,25 @@ class ReadingEvaluator(Evaluator):
         """Update with texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
         del meta
         for numbers, logits in zip(targets["text"], outputs["text"], strict=True):
-            truth, read = self.codec.decode(numbers.tolist()), self.codec.read(logits)[0]
-            errors = edit_distance(read, truth)
-            self.errors += errors
-            self.characters += len(truth)
-            self.lines += 1
-            self.wrong_lines += errors > 0
-            if errors:
-                self.worst = sorted([*self.worst, (errors, truth, read)], key=lambda line: -line[0])[:3]
+            self.count_line(self.codec.decode(numbers.tolist()), self.reader.read(logits).text)
+
+    def update_results(
+        self, targets: Mapping[str, Any], results: Sequence[Mapping[str, Any]], meta: Sequence[Any] | None
+    ) -> None:
+        """Update with joint results. The truth in the meta may have characters that only other models know."""
+        for row, (numbers, result) in enumerate(zip(targets["text"], results, strict=True)):
+            known = meta[row] if meta is not None and isinstance(meta[row], dict) else {}
+            self.count_line(known.get("truth", self.codec.decode(numbers.tolist())), str(result["text"]))
+
+    def count_line(self, truth: str, read: str) -> None:
+        """Update with the text of a line and the text that was read."""
+        errors = edit_distance(read, truth)
+        self.errors += errors
+        self.characters += len(truth)
+        self.lines += 1
+        self.wrong_lines += errors > 0
+        if errors:
+            self.worst = sorted([*self.worst, (errors, truth, read)], key=lambda line: -line[0])[:3]
 
     def result(self) -> dict[str, float]:
         """Return the character and line error rates."""

@@ -81,7 +81,7 @@ class RefuseUnknown(Processor):
 
 
 class Encode(Processor):
-    """Converts the text to numbers; without targets there is no text.
+    """Converts the text to numbers, and adds it to the meta as `truth`; without targets there is no text.
 
     Args:
         codec: the alphabet of the model.
@@ -109,17 +109,21 @@ class Encode(Processor):
                 f"An image of width {len(sample.inputs['image'])} is too narrow for the text {sample.targets!r}, which "
                 f"needs {needed * self.stride} pixels. Fix the text, or scale lines to a greater --data.height."
             )
-        return attrs.evolve(sample, targets={"text": np.array(numbers, np.int32)})
+        meta = {"truth": sample.targets, **sample.meta} if isinstance(sample.meta, dict) else sample.meta
+        return attrs.evolve(sample, targets={"text": np.array(numbers, np.int32)}, meta=meta)
 
 
 class Decode(PostProcessor):
-    """Decodes the most probable path to text."""
+    """Decodes the outputs to text.
 
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec
+    Args:
+        reader: the decoder; see `TextLineRecognition.reader`.
+    """
+
+    def __init__(self, reader: Any) -> None:
+        self.reader = reader
 
     def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:
-        """Return `text` and `confidence`, from 0 to 1, from logits of shape [steps, classes]."""
+        """Return `text`, `confidence` and `confidences` (see `Reading`) from logits of shape [steps, classes]."""
         del meta
-        text, confidence = self.codec.read(outputs["text"])
-        return {"text": text, "confidence": confidence}
+        return attrs.asdict(self.reader.read(outputs["text"]))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
-from aip_plugins.scenarios.text_line_recognition.codec import Codec, alphabet_of, read_codec
+from aip_plugins.scenarios.text_line_recognition.codec import Codec, Reading, alphabet_of, read_codec
 from aip_plugins.scenarios.text_line_recognition.params import TextLineParams
 from aip_plugins.scenarios.text_line_recognition.printing import PrintedLines
 
@@ -62,6 +62,14 @@ class TextLineRecognition(ListFileScenario):
     def codec(self) -> Codec:
         """The alphabet of the model."""
         return Codec(self.params.data.alphabet)
+
+    @property
+    def reader(self) -> Any:
+        """The decoder of the logits: an object with a method `read(logits)` that returns a `Reading`.
+
+        Post-processing and the evaluator use it. The codec reads the most probable path.
+        """
+        return self.codec
 
     def own_train_data(self) -> PrintedLines:
         """Return printed lines."""
@@ -129,7 +137,14 @@ class TextLineRecognition(ListFileScenario):
         """Return the post-processor that decodes the logits."""
         from aip_plugins.scenarios.text_line_recognition.processors import Decode
 
-        return [Decode(self.codec)]
+        return [Decode(self.reader)]
+
+    def vote_results(self, answers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the vote of the aligned texts, in which each character counts with its confidence."""
+        from aip_plugins.scenarios.text_line_recognition.voting import vote_texts
+
+        names = attrs.fields_dict(Reading)
+        return attrs.asdict(vote_texts([Reading(**{name: each[name] for name in names}) for each in answers]))
 
     def build(self, inputs: Any) -> Any:
         """Return logits of shape [batch, steps, characters + 1] for images and widths."""
@@ -175,7 +190,7 @@ class TextLineRecognition(ListFileScenario):
         """Return the evaluator for error rates and the worst lines."""
         from aip_plugins.scenarios.text_line_recognition.metrics import ReadingEvaluator
 
-        return ReadingEvaluator(self.codec)
+        return ReadingEvaluator(self.codec, self.reader)
 
     def describe(self, targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str]:
         """Return both texts."""

@@ -7,10 +7,11 @@ from typing import Any
 
 from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineParams
 
+from aip_plugin_ocr.decoding.params import DECODERS, BeamSearch, BestPath
 from aip_plugin_ocr.images.params import BackgroundParams, DewarpParams, LevelsParams
 from aip_plugin_ocr.network.layers import DEFAULT, LAYERS, parse_layers
 from aip_plugin_ocr.text.direction import Direction
-from aipcore.plugin import Choice, at_least, components, field, group, params
+from aipcore.plugin import Choice, at_least, component, components, field, group, params
 from aipcore.scenario import ModelParams
 
 
@@ -30,6 +31,9 @@ class OCRData(TextLineData):
     image_processors: tuple[Choice[Any], ...] = components(
         {"Dewarp": DewarpParams, "Levels": LevelsParams, "Background": BackgroundParams},
         help="Processors of line images, in this order, before they are scaled.",
+    )
+    decoder: Choice[BestPath | BeamSearch] = component(
+        DECODERS, default="best_path", help="Decoder of the outputs. aip lav and aip predict can change it."
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
 
+from aip_plugin_ocr.decoding.language import language_files
+from aip_plugin_ocr.decoding.params import BeamSearch
 from aip_plugin_ocr.network.layers import check_layers, stride_of
 from aip_plugin_ocr.params import OCRParams
 
@@ -24,13 +26,15 @@ class OCR(TextLineRecognition):
     suffixes: ClassVar[tuple[str, ...]] = (*TextLineRecognition.suffixes, ".xml", ".h5", ".hdf5")
 
     def check(self) -> None:
-        """Check the parameters and the order of the layers, and read the codec and the text rules."""
+        """Check the parameters and the order of the layers, and read the files that they name."""
         check_layers(self.params.model.layers, self.params.data.height)
         super().check()
         _ = self.preparation
+        if isinstance(self.params.data.decoder.params, BeamSearch):
+            language_files(self.params.data.decoder.params)
 
     @cached_property
-    def preparation(self) -> Callable[[str], str]:
+    def preparation(self) -> Any:
         """The function that normalizes texts and puts them in visual order."""
         from aip_plugin_ocr.text.processors import TextPreparation
         from aip_plugin_ocr.text.rules import TextRules, read_rules
@@ -98,7 +102,27 @@ class OCR(TextLineRecognition):
 
         return logits(image, width, self.params.model.layers, self.codec.classes)
 
-    # Files of predictions.
+    # Decoding, and files of predictions.
+
+    @cached_property
+    def reader(self) -> Any:
+        """The decoder of the logits, by `--data.decoder`."""
+        decoder = self.params.data.decoder.params
+        if not isinstance(decoder, BeamSearch):
+            return super().reader
+        from aip_plugin_ocr.decoding.beam_search import BeamReader
+
+        return BeamReader(self.codec, decoder)
+
+    def vote_results(self, answers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the vote of the aligned texts, which are aligned in visual order."""
+        direction = self.params.data.text_direction
+        if direction == "none":
+            return super().vote_results(answers)
+        from aip_plugin_ocr.text.processors import LogicalOrder
+
+        joined = super().vote_results([{**each, "text": each["visual"]} for each in answers])
+        return LogicalOrder(direction).process(dict(joined), None)
 
     def prediction_writers(self) -> Mapping[str, Any]:
         """Return the writer of copies of the files with predicted texts."""

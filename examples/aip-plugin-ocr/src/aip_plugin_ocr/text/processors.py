@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -34,16 +33,17 @@ class PrepareText(Processor):
 
     modes = frozenset({Mode.TRAINING, Mode.EVALUATION, Mode.TARGETS})
 
-    def __init__(self, preparation: Callable[[str], str]) -> None:
+    def __init__(self, preparation: TextPreparation) -> None:
         self.preparation = preparation
 
     def process(self, sample: Sample) -> Sample:
-        """Return the sample with the prepared text."""
-        return attrs.evolve(sample, targets=self.preparation(sample.targets))
+        """Return the sample with the prepared text, and the normalized text in logical order as `truth` in its meta."""
+        meta = {**sample.meta, "truth": self.preparation.rules(sample.targets)}
+        return attrs.evolve(sample, targets=self.preparation(sample.targets), meta=meta)
 
 
 class LogicalOrder(PostProcessor):
-    """Puts predicted texts back in logical order."""
+    """Puts predicted texts back in logical order; `visual` is the text as it was read, in the order of `confidences`."""
 
     def __init__(self, direction: Direction) -> None:
         self.direction = direction
@@ -51,4 +51,4 @@ class LogicalOrder(PostProcessor):
     def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:
         """Return the outputs with `text` in logical order."""
         del meta
-        return {**outputs, "text": reordered(outputs["text"], self.direction)}
+        return {**outputs, "text": reordered(outputs["text"], self.direction), "visual": outputs["text"]}
