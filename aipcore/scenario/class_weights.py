@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 
-def adapted_classes(source: Any, fresh: Any, there: Sequence[Hashable], here: Sequence[Hashable]) -> Any:
+def adapted_classes(source: Any, fresh: Any, there: Any, here: Sequence[Hashable]) -> Any:
     """Return the weights of an output layer, in which classes known to the source keep the source's weights.
 
     For `Scenario.adapt_weights`. Classes are along the last axis, as in the kernel and the bias of a `Dense` layer.
@@ -14,15 +14,18 @@ def adapted_classes(source: Any, fresh: Any, there: Sequence[Hashable], here: Se
     Args:
         source: the array in the source, shape [..., classes of the source].
         fresh: the initial value in this model, shape [..., classes].
-        there: the names of the source's classes, in their order.
-        here: the names of this model's classes, in their order.
+        there: the names of the source's classes in their order, such as `before["data.classes"]`. It may be untrusted.
+        here: the names of this model's classes in their order.
 
     Returns:
-        an array of the shape of `fresh`; None if the names do not match the shapes, or other axes differ too.
+        an array of the shape of `fresh`; None if `there` is not a list of a name for each class of `source`, or if the
+        shapes differ in other axes.
     """
-    if source.shape != (*fresh.shape[:-1], len(there)) or fresh.shape[-1:] != (len(here),):
+    if not isinstance(there, list | tuple) or fresh.shape[-1:] != (len(here),):
         return None
-    numbers = {name: number for number, name in enumerate(there)}
+    if source.shape != (*fresh.shape[:-1], len(there)):
+        return None
+    numbers = {name: number for number, name in enumerate(there) if isinstance(name, Hashable)}
     adapted = fresh.copy()
     for number, name in enumerate(here):
         if name in numbers:

@@ -40,10 +40,9 @@ class ImageClassification(ListFileScenario):
 
     def adapt_weights(self, path: str, source: Any, fresh: Any, before: Mapping[str, Any] | None) -> Any:
         """Return the weights of the output layer, in which known classes keep those of the source."""
-        known = None if before is None else before.get("data.classes")
-        if path not in ("classes/kernel", "classes/bias") or not isinstance(known, list):
+        if path not in ("classes/kernel", "classes/bias") or before is None:
             return None
-        return adapted_classes(source, fresh, [str(name) for name in known], self.params.data.classes)
+        return adapted_classes(source, fresh, before.get("data.classes"), self.params.data.classes)
 
     def own_train_data(self) -> Any:
         """Return the digits of the tutorial, as images."""
