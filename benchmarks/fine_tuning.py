@@ -76,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "source")
         few = {**params, "data.alphabet": KNOWN, "trainer.epochs": 8}
-        shown("50 characters, 3,000 lines", aip.train(FewCharacters, few, source, quiet=True), 0)
+        shown("50 characters, 3,000 lines", aip.train(FewCharacters, few, source, quiet=True))
         stop = {"trainer.epochs": arguments.epochs, "early_stopping.lower_threshold": arguments.rate}
         lines = {"data.printed_lines": arguments.lines, "data.printed_seed": 2, "trainer.export_best": False}
         start = {"warmstart.model": str(source)}
@@ -85,21 +85,25 @@ def main() -> None:
             "60 characters, new output layer": {**start, "warmstart.exclude": "characters/.*"},
             "60 characters, known ones kept": start,
         }
-        epochs = []
+        results = []
         for number, (what, variant) in enumerate(variants.items()):
             more = {**params, **stop, **lines, **variant}
             result = aip.train(MoreCharacters, more, Path(folder, str(number)), quiet=True)
-            epochs.append(shown(what, result, arguments.rate))
-    met = "met" if epochs[0] >= LIMIT * epochs[-1] else "NOT met"
-    print(f"{met}: {epochs[0] / epochs[-1]:.0f} times fewer epochs (limit {LIMIT})")
+            shown(what, result)
+            results.append(result)
+    new, adapted = results[0], results[-1]
+    met = adapted.status == "stopped" and new.epochs >= LIMIT * adapted.epochs
+    print(
+        f"{'met' if met else 'NOT met'}: {adapted.epochs} epochs of fine-tuning for {new.epochs} of a new model, to an "
+        f"error rate of {arguments.rate:g} (limit 1 for {LIMIT})"
+    )
 
 
-def shown(what: str, result: aip.TrainResult, rate: float) -> float:
-    """Print a line, and return the epochs in which a run reached an error rate, or infinity."""
+def shown(what: str, result: aip.TrainResult) -> None:
+    """Print a line about a run."""
     rates = [logs["val_character_error_rate"] for logs in result.history]
     first = " ".join(f"{each:.3f}" for each in rates[:3])
     print(f"{what:<34} {result.epochs:3} epochs, {result.seconds:4.0f} s, error rates {first} ... {rates[-1]:.3f}")
-    return result.epochs if rates[-1] <= rate else float("inf")
 
 
 if __name__ == "__main__":
