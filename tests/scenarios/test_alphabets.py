@@ -161,7 +161,7 @@ class Table(Reporter):
 
 
 SMALL = {
-    "data.printed_lines": 16, "train.batch_size": 8, "trainer.jit_compile": "off", "trainer.tune": False,
+    "data.printed_lines": 16, "train.batch_size": 8, "trainer.jit_compile": "off", "trainer.tune": "off",
     "trainer.random_seed": 3, "trainer.epochs": 1, "model.filters": [4], "model.units": 8,
 }  # fmt: skip
 

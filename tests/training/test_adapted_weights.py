@@ -117,6 +117,7 @@ def test_table_and_log(abc: tuple[Path, dict[str, Any]], tmp_path: Path) -> None
     assert len(warm_start_lines(done.rows, brief=True)) == 4
     reporter = JsonReporter(tmp_path / "log.jsonl")
     reporter.warm_start(done)
+    reporter.close()
     logged = json.loads((tmp_path / "log.jsonl").read_text())["variables"]
     assert [row["adapted"] for row in logged] == [None, None, [3, 5], [3, 5]]
     inputs = keras.Input((FEATURES + 2,))
@@ -232,8 +233,10 @@ class Letters(Scenario):
     defaults: ClassVar[dict[str, Any]] = {
         "train.batch_size": 8,
         "trainer.jit_compile": "off",
-        "trainer.tune": False,
+        "trainer.tune": "off",
         "trainer.random_seed": 3,
+        "trainer.export_best": False,
+        "trainer.export_final": False,
     }
     asked: ClassVar[list[str]] = []
 
@@ -276,7 +279,8 @@ class Table(Reporter):
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train three letters, and return the run folder."""
     folder = tmp_path_factory.mktemp("letters") / "source"
-    aip.train(Letters, {"trainer.epochs": 1}, folder, quiet=True)
+    exports = {"trainer.export_best": True, "trainer.export_final": True}
+    aip.train(Letters, {"trainer.epochs": 1, **exports}, folder, quiet=True)
     return folder
 
 
