@@ -105,6 +105,13 @@ BENCHMARKS = (
         quick=("50",),
     ),
     Benchmark(
+        "fine_tuning",
+        "Fine-tuning to new characters",
+        "Epochs of a text model to the same character error rate on held-out lines of 60 characters: new, from a model "
+        "of 50 of them with a new output layer, and with the weights of known characters kept.",
+        quick=("--epochs", "2"),
+    ),
+    Benchmark(
         "checkpoint",
         "Checkpoints",
         "Time per save and share of training time for 1 and 100 million weights, compared with Keras and Orbax. "

@@ -38,6 +38,7 @@ SECTIONS = {
             "scenario/scenario.py": ["Scenario"],
             "scenario/list_file.py": ["ListFileScenario", "matching_files"],
             "scenario/tables.py": ["read_columns"],
+            "scenario/class_weights.py": ["adapted_classes"],
             "scenario/updates.py": ["Update", "TargetNetwork"],
             "scenario/evaluator.py": ["Evaluator"],
         },

@@ -41,7 +41,7 @@ class JsonReporter(Reporter):
         """Write the warm start: each variable with its outcome."""
         rows = [
             {"path": row.path or None, "source": row.source or None, "shape": row.shape,
-             "source_shape": row.source_shape, "status": row.status}
+             "source_shape": row.source_shape, "status": row.status, "adapted": row.adapted}
             for row in done.rows
         ]  # fmt: skip
         self._write("warm_start", {"model": str(done.path), "kind": done.kind, "variables": rows})

@@ -64,6 +64,41 @@ class Scenario:
         """
         return self.params
 
+    def adapt_params(self, before: Mapping[str, Any] | None) -> Any:
+        """Return the parameters of a run with a warm start, adapted to the model that it starts from.
+
+        For values that the two models should share, such as the order of known classes. The default changes nothing.
+        Called after `check` and before `derived_params`, without TensorFlow. A resumed run keeps its recorded values.
+
+        Args:
+            before: the recorded parameters of the source by dotted path, as `before.get("data.classes")`, in JSON
+                types; None if aip did not write the source. Check the types: the record may come from a stranger.
+
+        Returns:
+            `self.params` or `attrs.evolve(self.params, ...)`; the scenario is then created again with them.
+        """
+        del before
+        return self.params
+
+    def adapt_weights(self, path: str, source: Any, fresh: Any, before: Mapping[str, Any] | None) -> Any:
+        """Return the initial value of a variable that a warm start finds in its source; None: load the source's value.
+
+        Called for each variable that the source has under its name, of the same shape or another. By default, another
+        shape is a mismatch. An override keeps the part of a layer that both models share, such as the weights of known
+        classes. In a distributed run, every process calls it and must get the same result.
+
+        Args:
+            path: the path of the variable in this model.
+            source: the array in the source, read-only.
+            fresh: the initial value in this model, which may be changed in place.
+            before: see `adapt_params`.
+
+        Returns:
+            an array of the shape and kind of `fresh`, all finite. The table of the warm start counts the entries along
+            the axis that differs (or the last axis) that do not have initial values: "adapted, 54 of 56".
+        """
+        del path, source, fresh, before
+
     def train_data(self) -> Any:
         """Return the training data: stacked arrays, samples, or an object that reads samples by index.
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import attrs
 
 from aipcore.errors import ParamsError, UsageError
-from aipcore.scenario.record import ABOUT_FILE, read_record
+from aipcore.params.dump import flat
+from aipcore.scenario.record import ABOUT_FILE, read_checkpoint_record, read_record
 
 Kind = Literal["run", "model", "checkpoint", "SavedModel", "Keras file", "weights file"]
 
@@ -83,6 +84,24 @@ def find_artifact(path: Path, accepted: Accepted) -> Artifact:
     except OSError as error:
         raise UsageError(f"{given} cannot be read ({error.strerror}). Fix its permissions.") from error
     raise (ParamsError if accepted.option else UsageError)(f"{given} {problem}. Pass {accepted.words}.")
+
+
+def recorded_params(source: Artifact) -> dict[str, Any] | None:
+    """Return the parameters in the record of a model or checkpoint by dotted path; None if aip did not write it.
+
+    Raises:
+        UsageError: the record is damaged.
+    """
+    if source.kind == "model":
+        about = read_record(source.path / ABOUT_FILE)
+    elif source.kind == "checkpoint":
+        about = read_checkpoint_record(source.path)
+    else:
+        return None
+    try:
+        return flat(about["params"])
+    except RecursionError as error:
+        raise UsageError(f"The record of {source.path} is nested too deeply. Use another copy.") from error
 
 
 def is_cross_validation(about: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.record import used_files
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.updates import updates_of
+from aipcore.training.artifacts import WEIGHTS, find_artifact, recorded_params
 from aipcore.training.export.requirements import require_packages
 from aipcore.training.params import run_params_class
 from aipcore.training.run_folder import resume_command
@@ -33,12 +34,17 @@ AnyScenario = str | os.PathLike[str] | type[Scenario]
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """A scenario and the layers of its parameters, lowest precedence first."""
+    """A scenario and the layers of its parameters, lowest precedence first.
+
+    Attributes:
+        is_recorded: True if the layers are those of a run, which were adapted to the source of its warm start.
+    """
 
     scenario: LoadedScenario
     root: type[ScenarioParams]
     layers: list[Layer]
     plugins: PluginManager
+    is_recorded: bool = False
 
     def resolved(self) -> Resolved[Any]:
         """Return the parameters, complete and checked."""
@@ -59,6 +65,9 @@ class Request:
             callback.params.check()
         scenario = self.scenario.cls(resolved.value)
         scenario.check()
+        source = resolved.value.trainer.warmstart.model
+        if source is not None and not self.is_recorded:
+            scenario = self.scenario.cls(scenario.adapt_params(recorded_params(find_artifact(source, WEIGHTS))))
         return attrs.evolve(resolved, value=scenario.derived_params())
 
     def resume_command(self, resolved: Resolved[Any], folder: Path) -> str:

@@ -225,7 +225,7 @@ def prepare_model(
         prediction = prediction_graph(scenario, graph)
         further = further_graphs(scenario, graph)
     distribution.spread_seeds(graph.model.variables)
-    warm_started = warm_start(graph.model, trainer.warmstart)
+    warm_started = warm_start(graph.model, trainer.warmstart, scenario.adapt_weights)
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
     if trainer.input_gradient_penalty and not any(spec.dtype.startswith("float") for spec in graph.inputs.values()):
         raise ParamsError(

@@ -252,7 +252,7 @@ def find_stored_run(
     found = places(fill(root, [*recorded, *changed], plugins), recorded_working_dir(folder.about), (origin,))
     recorded.append(places_layer(origin, found))
     warnings.extend(sentence for place in found for sentence in place.sentences)
-    request = Request(scenario=loaded, root=root, layers=[*recorded, *changed], plugins=plugins)
+    request = Request(scenario=loaded, root=root, layers=[*recorded, *changed], plugins=plugins, is_recorded=True)
     return StoredRun(folder=folder, request=request, recorded=recorded, trust=trust, warnings=warnings, given=scenario)
 
 

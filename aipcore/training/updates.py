@@ -166,7 +166,7 @@ def target_updates(
     """
     what = f"{type(scenario).__name__}.updates"
     rows = () if warm_start is None else warm_start.rows
-    loaded = {row.path for row in rows if row.status in ("loaded", "renamed")}
+    loaded = {row.path for row in rows if row.is_loaded}
     trained = {weight.path: name for name, each in settings.items() for weight in each.weights}
     found = {}
     for network in scenario.updates:

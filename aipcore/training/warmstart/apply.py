@@ -12,7 +12,8 @@ import numpy as np
 from aipcore.distributed.strategy import components
 from aipcore.errors import ParamsError
 from aipcore.scenario.paths import matching
-from aipcore.training.artifacts import WEIGHTS, find_artifact
+from aipcore.training.artifacts import WEIGHTS, find_artifact, recorded_params
+from aipcore.training.warmstart.adapting import Adapted, AdaptWeights, adapted_value
 from aipcore.training.warmstart.matching import Matches, Row, Target, WarmStart, match
 from aipcore.training.warmstart.names import add_suffix, rename, some, trim
 from aipcore.training.warmstart.params import WarmstartParams
@@ -22,12 +23,18 @@ from aipcore.training.warmstart.variables import SEEDS, model_targets, under_ten
 logger = logging.getLogger("aipcore.training")
 
 
-def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
+def warm_start(model: Any, params: WarmstartParams, adapt: AdaptWeights | None = None) -> WarmStart | None:
     """Load weights into a built Keras model; return None without a warm start.
 
     Seeds of random generators are not loaded; statistics of batch normalisation are.
 
+    Args:
+        model: the model.
+        params: the source and the rules.
+        adapt: `Scenario.adapt_weights`.
+
     Raises:
+        ScenarioError: `adapt` returned a value that does not fit; the model is unchanged.
         ParamsError: the weights cannot be read, rules do not match, no variable matches, or a variable is missing or of
             another shape and `allow_partial` is off; the model is unchanged.
     """
@@ -47,12 +54,24 @@ def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
     original = dict(zip(names, arrays, strict=True))
     shapes: dict[str, tuple[int, ...]] = {name: arrays[before].shape for name, before in original.items()}
     matches = match([each for each in targets if each.path in wanted], shapes)
-    done = WarmStart(path=source.path, kind=source.kind, rows=_rows(targets, wanted, matches, original, shapes))
+    adapted: dict[str, Adapted] = {}
+    if adapt is not None:
+        before = recorded_params(source)
+        names_there = {**matches.differing, **matches.found}
+        for each, variable in zip(targets, variables, strict=True):
+            if (name := names_there.get(each.path)) is not None:
+                value = adapted_value(adapt, each.path, variable, arrays[original[name]], before)
+                adapted |= {} if value is None else {each.path: value}
+    rows = _rows(targets, wanted, matches, original, shapes, adapted)
+    done = WarmStart(path=source.path, kind=source.kind, rows=rows)
     _check(done, params, matches, [each.name for each in everything], weights.shared)
-    _check_types(targets, variables, arrays, {path: original[name] for path, name in matches.found.items()})
+    plain = {path: original[name] for path, name in matches.found.items() if path not in adapted}
+    _check_types(targets, variables, arrays, plain)
     for each, variable in zip(targets, variables, strict=True):
-        if each.path in matches.found:
-            _assign(variable, arrays[original[matches.found[each.path]]])
+        if each.path in adapted:
+            _assign(variable, adapted[each.path].value)
+        elif each.path in plain:
+            _assign(variable, arrays[plain[each.path]])
     return done
 
 
@@ -98,6 +117,7 @@ def _rows(
     matches: Matches,
     original: Mapping[str, str],
     shapes: Mapping[str, tuple[int, ...]],
+    adapted: Mapping[str, Adapted],
 ) -> list[Row]:
     rows = []
     used = set()
@@ -112,6 +132,7 @@ def _rows(
             status = "shape mismatch"
         else:
             status = "missing"
+        value = adapted.get(each.path)
         if name is not None:
             used.add(name)
         rows.append(
@@ -120,7 +141,8 @@ def _rows(
                 source="" if name is None else original[name],
                 shape=each.shape,
                 source_shape=None if name is None else shapes[name],
-                status=status,
+                status=status if value is None else "adapted",
+                adapted=None if value is None else value.kept,
             )
         )
     return rows + [
@@ -139,7 +161,7 @@ def _check(
         if shared
         else ""
     )
-    if not matches.found:
+    if not any(row.is_loaded for row in done.rows):
         raise ParamsError(
             f"--warmstart.model {done.path}: no variable matches. The source has {some(there)}. This model has "
             f"{some(here)}. {places}Map the names with --warmstart.rename 'FROM->TO' or "

@@ -12,7 +12,7 @@ import attrs
 
 from aipcore.params.names import count
 
-Status = Literal["loaded", "renamed", "skipped", "missing", "shape mismatch"]
+Status = Literal["loaded", "renamed", "adapted", "skipped", "missing", "shape mismatch"]
 
 
 @attrs.frozen(kw_only=True)
@@ -24,9 +24,10 @@ class Row:
         source: its name in the file; empty if the file has none for it.
         shape: its shape in this model, or in the file if it is only there.
         source_shape: the shape in the file; None without a source.
-        status: `loaded` under its own name; `renamed` by a rule or because its layer has another number here; `skipped`
-            because of `include` and `exclude`, or because this model has no such variable; `missing` in the file;
-            `shape mismatch`.
+        status: `loaded` under its own name; `renamed` by a rule or because its layer has another number here; `adapted`
+            by the scenario; `skipped` because of `include` and `exclude`, or because this model has no such variable;
+            `missing` in the file; `shape mismatch`.
+        adapted: of an adapted variable, the number of entries without initial values, and of all; see `kept`.
     """
 
     path: str
@@ -34,6 +35,12 @@ class Row:
     shape: tuple[int, ...]
     source_shape: tuple[int, ...] | None
     status: Status
+    adapted: tuple[int, int] | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """True if the variable has values of the source."""
+        return self.status in ("loaded", "renamed", "adapted")
 
 
 @attrs.frozen(kw_only=True)
@@ -53,10 +60,10 @@ class WarmStart:
     def summary(self) -> str:
         """Return one line with the number of loaded variables, and the numbers of others by status."""
         counts = Counter(row.status for row in self.rows if row.path)
-        loaded = counts["loaded"] + counts["renamed"]
+        loaded = sum(row.is_loaded for row in self.rows)
         parts = [f"{loaded:,} of {count(sum(counts.values()), 'variable')} loaded"]
-        if counts["renamed"]:
-            parts.append(f"{counts['renamed']:,} of them renamed")
+        changed: tuple[Status, ...] = ("renamed", "adapted")
+        parts += [f"{counts[status]:,} of them {status}" for status in changed if counts[status]]
         others: tuple[Status, ...] = ("skipped", "missing", "shape mismatch")
         parts += [f"{counts[status]:,} {status}" for status in others if counts[status]]
         unused = sum(not row.path for row in self.rows)

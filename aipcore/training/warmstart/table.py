@@ -33,11 +33,12 @@ def warm_start_lines(rows: Sequence[Row], *, brief: bool = False) -> list[str]:
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
-    shape = _shape(row.shape)
-    if row.status == "shape mismatch" and row.source_shape is not None:
-        shape = f"{shape}, in the file {_shape(row.source_shape)}"
+    shape, there = _shape(row.shape), row.source_shape
+    if row.status in ("shape mismatch", "adapted") and there is not None and there != row.shape:
+        shape = f"{shape}, in the file {_shape(there)}"
     source = "same" if row.source == row.path else row.source or "-"
-    return row.path or "not in this model", source, shape, row.status
+    status = row.status if row.adapted is None else f"{row.status}, {row.adapted[0]:,} of {row.adapted[1]:,}"
+    return row.path or "not in this model", source, shape, status
 
 
 def _shape(shape: tuple[int, ...]) -> str:

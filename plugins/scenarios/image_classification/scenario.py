@@ -10,7 +10,7 @@ import attrs
 from aip_plugins.scenarios.image_classification.params import ImageParams
 
 from aipcore.errors import DataError
-from aipcore.scenario import Evaluator, ListFileScenario, Sample
+from aipcore.scenario import Evaluator, ListFileScenario, Sample, adapted_classes
 
 MODES = {"gray": "L", "rgb": "RGB"}
 
@@ -37,6 +37,12 @@ class ImageClassification(ListFileScenario):
         else:
             classes = [str(digit) for digit in range(10)]
         return attrs.evolve(self.params, data=attrs.evolve(self.params.data, classes=tuple(classes)))
+
+    def adapt_weights(self, path: str, source: Any, fresh: Any, before: Mapping[str, Any] | None) -> Any:
+        """Return the weights of the output layer, in which known classes keep those of the source."""
+        if path not in ("classes/kernel", "classes/bias") or before is None:
+            return None
+        return adapted_classes(source, fresh, before.get("data.classes"), self.params.data.classes)
 
     def own_train_data(self) -> Any:
         """Return the digits of the tutorial, as images."""

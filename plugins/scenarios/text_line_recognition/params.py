@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from aipcore.params import above, at_least, between, field, fraction, group, params
 from aipcore.scenario import ListFileData, ListFileParams, ModelParams
@@ -20,6 +21,12 @@ class TextLineData(ListFileData):
     )
     alphabet: str = field(
         "", help="Characters that the model can read, as one text. If empty, those of the codec or the training texts."
+    )
+    alphabet_mode: Literal["keep", "extend", "replace"] | None = field(
+        None,
+        help="Use of the alphabet of a warm start's model. keep: only it, so that training ignores other characters. "
+        "extend: it and new characters after it. replace: not used. The new ones are those of the alphabet, the codec "
+        "or the training texts. By default, an alphabet or codec replaces it, and training texts extend it.",
     )
     augment: bool = field(True, help="Stretch, shear, blur and add noise to training images.")
     printed_lines: int = field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,10 +13,11 @@ from aip_plugins.scenarios.text_line_recognition.codec import Codec, Reading, al
 from aip_plugins.scenarios.text_line_recognition.params import TextLineParams
 from aip_plugins.scenarios.text_line_recognition.printing import PrintedLines
 
-from aipcore.errors import DataError
-from aipcore.scenario import Evaluator, ListFileScenario, Sample
+from aipcore.errors import DataError, ParamsError
+from aipcore.scenario import Evaluator, ListFileScenario, Sample, adapted_classes
 
 TEXT_SUFFIX = ".gt.txt"
+OUTPUT_WEIGHTS = ("characters/kernel", "characters/bias")
 LONGEST_TEXT = 100_000
 """The most characters of a text, far more than a line has."""
 
@@ -48,8 +49,63 @@ class TextLineRecognition(ListFileScenario):
         data = self.params.data
         if data.alphabet:
             return self.params
-        alphabet = read_codec(data.codec) if data.codec is not None else alphabet_of(self._texts())
-        return attrs.evolve(self.params, data=attrs.evolve(data, alphabet=alphabet))
+        if data.alphabet_mode in ("keep", "extend") and data.codec is None:
+            raise ParamsError(
+                f"--data.alphabet_mode {data.alphabet_mode} needs an alphabet. Pass --warmstart.model with a model of "
+                "this scenario, or leave the option out."
+            )
+        return self._with_alphabet(read_codec(data.codec) if data.codec is not None else alphabet_of(self._texts()))
+
+    def _with_alphabet(self, alphabet: str) -> TextLineParams:
+        return attrs.evolve(self.params, data=attrs.evolve(self.params.data, alphabet=alphabet))
+
+    def source_alphabet(self, before: Mapping[str, Any] | None) -> str | None:
+        """Return the alphabet of the model that a warm start reads, from its recorded parameters; None if unknown."""
+        alphabet = None if before is None else before.get("data.alphabet")
+        return alphabet if isinstance(alphabet, str) and alphabet else None
+
+    def adapt_params(self, before: Mapping[str, Any] | None) -> TextLineParams:
+        """Return the parameters with the alphabet of the warm start's model, if it is kept or extended."""
+        data = self.params.data
+        given = data.alphabet or (read_codec(data.codec) if data.codec is not None else "")
+        mode = data.alphabet_mode or ("replace" if given else "extend")
+        known = self.source_alphabet(before)
+        if mode == "replace" or (known is None and data.alphabet_mode is None):
+            return self.params
+        if known is None:
+            raise ParamsError(
+                f"--data.alphabet_mode {mode} needs the alphabet of {self.params.trainer.warmstart.model}, which has "
+                "no record of it. Leave the option out, and give its characters in the order of its outputs with "
+                "--data.alphabet or --data.codec."
+            )
+        if mode == "extend":
+            return self._with_alphabet("".join(dict.fromkeys(known + (given or alphabet_of(self._texts())))))
+        if given not in ("", known):
+            raise ParamsError(
+                "--data.alphabet_mode keep uses the alphabet of the warm start's model, which is not the given one. "
+                "Leave out --data.alphabet and --data.codec, or choose extend or replace."
+            )
+        return self._with_alphabet(known)
+
+    def adapt_weights(self, path: str, source: Any, fresh: Any, before: Mapping[str, Any] | None) -> Any:
+        """Return the weights of the output layer, in which the blank and known characters keep those of the source."""
+        if path not in OUTPUT_WEIGHTS:
+            return None
+        known, here, is_first = self.source_alphabet(before), self.codec.alphabet, path == OUTPUT_WEIGHTS[0]
+        if known is None:
+            if is_first:
+                logger.warning(
+                    "The warm start's model has no record of its alphabet. Its outputs must be a blank, then the "
+                    "characters of --data.alphabet in their order."
+                )
+            return None
+        new, unused = set(here) - set(known), set(known) - set(here)
+        if is_first and (new or unused):
+            logger.info(
+                "Characters that are new to the warm start's model: %s. Its characters that are left out: %s.",
+                _shown(new), _shown(unused),
+            )  # fmt: skip
+        return adapted_classes(source, fresh, [None, *known], [None, *here])
 
     def _texts(self) -> list[str]:
         return self.texts(super().train_data())
@@ -79,6 +135,11 @@ class TextLineRecognition(ListFileScenario):
         """Return other printed lines, a tenth as many."""
         return PrintedLines(max(1, self.params.data.printed_lines // 10), self.params.data.printed_seed + 1_000_000)
 
+    def train_data(self) -> Any:
+        """Return the training lines, with a warning about characters outside an alphabet that is kept."""
+        data = super().train_data()
+        return self._noted(data, "training lines") if self.params.data.alphabet_mode == "keep" else data
+
     def val_data(self) -> Any:
         """Return the validation lines, with a warning about characters outside the alphabet."""
         return self._noted(super().val_data(), "validation lines")
@@ -97,8 +158,7 @@ class TextLineRecognition(ListFileScenario):
             texts = self.texts(data)
             lacking = [text for text in texts if not set(text) <= set(self.codec.alphabet)]
             if lacking:
-                characters = sorted(set("".join(lacking)) - set(self.codec.alphabet))
-                shown = " ".join(map(repr, characters[:10])) + (" ..." if len(characters) > 10 else "")
+                shown = _shown(set("".join(lacking)) - set(self.codec.alphabet))
                 logger.warning(
                     "%d of %d %s have characters that are not in the alphabet: %s. Each of them counts as an error of "
                     "the model. The loss ignores them.",
@@ -129,7 +189,7 @@ class TextLineRecognition(ListFileScenario):
             ScaleToHeight(self.params.data.height),
             *distort,
             Normalize(),
-            RefuseUnknown(self.codec),
+            *([] if self.params.data.alphabet_mode == "keep" else [RefuseUnknown(self.codec)]),
             Encode(self.codec, self.stride),
         ]
 
@@ -195,6 +255,10 @@ class TextLineRecognition(ListFileScenario):
     def describe(self, targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str]:
         """Return both texts."""
         return self.codec.decode(targets["text"].tolist()), str(outputs["text"])
+
+
+def _shown(characters: Collection[str]) -> str:
+    return (" ".join(map(repr, sorted(characters)[:10])) or "none") + (" ..." if len(characters) > 10 else "")
 
 
 def _text_path(image: Path) -> Path:

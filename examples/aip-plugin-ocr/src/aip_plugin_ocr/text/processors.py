@@ -43,7 +43,7 @@ class PrepareText(Processor):
 
 
 class LogicalOrder(PostProcessor):
-    """Puts predicted texts back in logical order; `visual` is the text as it was read, in the order of `confidences`."""
+    """Puts predicted texts back in logical order; `visual` is the text as it was read, like `confidences`."""
 
     def __init__(self, direction: Direction) -> None:
         self.direction = direction
