@@ -59,14 +59,17 @@ class ReadingEvaluator(Evaluator):
         """Update with texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
         del meta
         for numbers, logits in zip(targets["text"], outputs["text"], strict=True):
-            truth, read = self.codec.decode(numbers.tolist()), self.codec.read(logits)[0]
-            errors = edit_distance(read, truth)
-            self.errors += errors
-            self.characters += len(truth)
-            self.lines += 1
-            self.wrong_lines += errors > 0
-            if errors:
-                self.worst = sorted([*self.worst, (errors, truth, read)], key=lambda line: -line[0])[:3]
+            self.count_line(self.codec.decode(numbers.tolist()), self.codec.read(logits)[0])
+
+    def count_line(self, truth: str, read: str) -> None:
+        """Update with the text of a line and the text that was read."""
+        errors = edit_distance(read, truth)
+        self.errors += errors
+        self.characters += len(truth)
+        self.lines += 1
+        self.wrong_lines += errors > 0
+        if errors:
+            self.worst = sorted([*self.worst, (errors, truth, read)], key=lambda line: -line[0])[:3]
 
     def result(self) -> dict[str, float]:
         """Return the character and line error rates."""
