@@ -221,7 +221,7 @@ def test_resume_after_an_interrupted_change(tmp_path: Path) -> None:
 
 
 def test_folds_start_with_the_weights_of_folds(tmp_path: Path, trained: tuple[Path, Any]) -> None:
-    """With a warm start from a cross-validation, each fold starts with the weights and the division of the same fold."""
+    """With a warm start from a cross-validation, each fold starts with the weights of the same fold."""
     source, _ = trained
     unseeded = {name: value for name, value in QUICK["trainer"].items() if name != "random_seed"}
     given = {**QUICK, "trainer": {**unseeded, "epochs": 1, "folds": 3, "warmstart": {"model": str(source)}}}

@@ -14,8 +14,8 @@ from aipcore.errors import UsageError
 RECORDS = ("run.json", "params.json")
 """The files of a run that has begun."""
 
-OWN = ("trainer.export_best", "trainer.write_checkpoints", "trainer.fold", "data.augment")
-"""Parameters that the stages set or need."""
+REFUSED = ("trainer.export_best", "trainer.write_checkpoints", "trainer.fold", "data.augment", "json_log")
+"""Options of aip train that the command sets, or that would stop the second stage."""
 
 
 @click.command(
@@ -49,8 +49,8 @@ def command(
         raise UsageError("--resume takes the parameters from its folder. Leave out the other options.")
     for word in words:
         name = word.partition("=")[0].removeprefix("--").replace("-", "_")
-        if word.startswith("--") and name in OWN:
-            raise UsageError(f"{word.partition('=')[0]} has a fixed value in two stages. Leave it out.")
+        if word.startswith("--") and name in REFUSED:
+            raise UsageError(f"{word.partition('=')[0]} cannot be given for two stages. Leave it out.")
     folder = resume or output_dir or _new_folder()
     first, second = folder / "stage-1", folder / "stage-2"
     if resume is None and first.exists():
