@@ -176,7 +176,7 @@ def test_images_of_lines() -> None:
         def read(self, path: Any, *, targets: bool) -> Sample:
             if path.name == "lost.png":
                 raise DataError("The file is lost.")
-            return Sample(inputs=f"read {path}")
+            return Sample(inputs=f"read {path}", meta={"path": str(path)})
 
     data = [Sample(inputs="first", meta={"path": "a.png"}), Sample(inputs="second", meta={"path": "b.png"})]
     scenario = Scenario()

@@ -82,7 +82,7 @@ def _report(scenario: Scenario, predictions: Iterable[Prediction], title: str, o
     lines = [_line(scenario, data, statistics, prediction) for prediction in predictions]
     characters, notes = None, []
     try:
-        characters = count_characters(texts_of(scenario.train_data()), [line.known for line in lines])
+        characters = count_characters(texts_of(scenario, scenario.train_data()), [line.known for line in lines])
     except AipError as error:
         notes.append(f"The training texts cannot be read: {error}")
     total = statistics.total
@@ -116,29 +116,44 @@ def _line(scenario: Scenario, data: Any, statistics: ReadingStatistics, predicti
         # Characters outside the alphabet are lost in the targets.
         known=str(meta.get("text", truth)),
         confidence=None if confidence is None else float(confidence),
-        name=str(meta.get("path", f"line {index + 1}")),
+        name=" ".join(str(meta[key]) for key in ("path", "line") if key in meta) or f"line {index + 1}",
         image=lambda: find_image(scenario, data, index, meta),
     )
 
 
-def find_image(scenario: Any, data: Any, index: int, meta: Any) -> Any:
+def find_image(scenario: Any, data: Any, index: int, meta: dict[str, Any]) -> Any:
     """Return the image of a line, uint8 [height, width], or None.
 
     Args:
         scenario: the scenario that reads it.
         data: the data that was predicted, if it is still available.
         index: the index of the line.
-        meta: the meta of the line. It must contain that of the sample at the index.
+        meta: the meta of the line. It contains that of its sample.
     """
     try:
-        sample = data[index] if data is not None and index < len(data) else None
-        if sample is not None and isinstance(sample.meta, dict) and sample.meta.items() <= meta.items():
-            return sample.inputs
-        return scenario.read(Path(meta["path"]), targets=False).inputs if "path" in meta else None
+        found = [data[index]] if data is not None and index < len(data) else []
+        if "path" in meta and not any(_is_of(sample, meta) for sample in found):
+            found = samples_of(scenario, Path(meta["path"]))
+        return next((sample.inputs for sample in found if _is_of(sample, meta)), None)
     except AipError:
         return None
 
 
-def texts_of(data: Any) -> Iterable[str]:
-    """Return the texts of samples. A source with a method `texts` returns them without the images."""
+def _is_of(sample: Any, meta: dict[str, Any]) -> bool:
+    return isinstance(sample.meta, dict) and sample.meta.items() <= meta.items()
+
+
+def samples_of(scenario: Any, path: Path) -> Iterable[Any]:
+    """Return the samples of a file."""
+    if hasattr(scenario, "source"):
+        source: Iterable[Any] = scenario.source([path], targets=False)
+        return source
+    return [scenario.read(path, targets=False)]
+
+
+def texts_of(scenario: Any, data: Any) -> list[str]:
+    """Return the texts of training data, as prepared for the model."""
+    if hasattr(scenario, "texts"):
+        texts: list[str] = scenario.texts(data)
+        return texts
     return data.texts() if hasattr(data, "texts") else [sample.targets for sample in data]
