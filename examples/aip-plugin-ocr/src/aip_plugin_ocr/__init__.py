@@ -23,12 +23,12 @@ def aip_commands() -> list[CommandRecord]:
     return [
         CommandRecord(
             name="ocr-train",
-            summary="Train text recognition in two stages: with augmentation, then without.",
+            summary="Train text recognition with augmentation, then without.",
             build="aip_plugin_ocr.stages.command:command",
         ),
         CommandRecord(
             name="ocr-report",
-            summary="Report the errors of text recognition, also as a page of lines.",
+            summary="Report the errors of text recognition, also as a page.",
             build="aip_plugin_ocr.reports.command:command",
         ),
     ]
