@@ -14,6 +14,9 @@ __all__ = ["Prediction", "Predictor", "read_predictions"]
 def __getattr__(name: str) -> Any:
     # The command line imports light names from here, which must not import TensorFlow.
     if name in __all__:
+        from aipcore.start_tensorflow import import_tensorflow
+
+        import_tensorflow()
         from aipcore.prediction import predictor, saved_predictions
 
         return getattr(saved_predictions if name == "read_predictions" else predictor, name)

@@ -33,7 +33,7 @@ table { border-collapse: collapse; } th, td { border-bottom: 1px solid var(--lin
 .line img { background: #fff; display: block; max-width: 100%; margin: .3rem 0; }
 .text { font: 1.05rem/1.7 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 .about, .note { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
-mark, del, ins { color: inherit; text-decoration: none; border-radius: 2px; padding: 0 1px; }
+mark, del, ins { color: var(--text); text-decoration: none; border-radius: 2px; padding: 0 1px; }
 mark { background: var(--wrong); } del { background: var(--lost); } ins { background: var(--extra); }
 """.strip()
 
