@@ -72,7 +72,8 @@ def command(
             file.write_text(json.dumps(second_params(first, second), indent=2) + "\n", encoding="utf-8")
             _run(context, "train", "ocr", "--params", file, quiet=quiet)
     except (SystemExit, KeyboardInterrupt):
-        click.echo(f"Resume both stages with: aip ocr-train --resume {folder}", err=True)
+        if _begun(first):
+            click.echo(f"Resume both stages with: aip ocr-train --resume {folder}", err=True)
         raise
 
 
@@ -90,6 +91,8 @@ def second_params(first: Path, second: Path) -> dict[str, Any]:
 def _run(context: click.Context, command: str, *words: str | Path, quiet: bool) -> None:
     """Run a command of aip in this process."""
     parent: Any = context.parent
+    if parent is None:
+        raise UsageError("ocr-train runs other commands of aip. Run it as aip ocr-train.")
     found = parent.command.get_command(parent, command)
     with found.make_context(command, [*map(str, words), *(["--quiet"] if quiet else [])], parent=parent) as inner:
         found.invoke(inner)
