@@ -97,7 +97,10 @@ SECTIONS = {
     "Applying models": (
         "aipcore.prediction",
         "Trained models in your own program; see [Applying models](prediction.md).",
-        {"prediction/predictor.py": ["Predictor", "Prediction"]},
+        {
+            "prediction/predictor.py": ["Predictor", "Prediction"],
+            "prediction/saved_predictions.py": ["read_predictions"],
+        },
     ),
     "The data pipeline without a scenario": (
         "aipcore.data.pipeline",

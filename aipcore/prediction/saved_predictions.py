@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from aipcore.arrays import read_npz, too_large
+from aipcore.data.processor import Mode, as_post_processors, post_process
 from aipcore.data.strings import holds_strings
-from aipcore.errors import UsageError
+from aipcore.errors import UsageError, author_errors
 from aipcore.files import open_regular, read_limit
-from aipcore.hooks.manager import PluginManager
+from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import from_dict
+from aipcore.prediction.data import cut_masked_end
 from aipcore.prediction.formats import NEEDS_PYARROW
 from aipcore.prediction.params import applied_params_class
 from aipcore.scenario.record import checked_record, recorded_plugins, recorded_scenario
 from aipcore.scenario.scenario import Scenario
+
+if TYPE_CHECKING:
+    from aipcore.prediction.predictor import Prediction
 
 
 def to_json(value: Any) -> Any:
@@ -294,3 +299,46 @@ def scenario_of_stored(stored: Stored, path: Path, plugins: PluginManager, *, tr
     plugins = scenario.plugins(plugins)
     params = from_dict(applied_params_class(scenario.cls.params_class), about["params"], plugins, origin=str(path))
     return scenario.cls(params)
+
+
+def read_predictions(path: str | Path, *, trust: bool = False) -> tuple[Scenario, Iterator[Prediction]]:
+    """Read the predictions in a file of `aip lav --dump` or `aip predict --output`, `.npz` or `.parquet`.
+
+    Args:
+        path: path of the file.
+        trust: if True, import a scenario that is not an installed plugin.
+
+    Returns:
+        the scenario, with the parameters that the model was applied with, and the predictions in the order of the file.
+
+    Raises:
+        UsageError: the file has another format, or its scenario is not installed or not trusted.
+    """
+    stored = read_stored(Path(path))
+    scenario = scenario_of_stored(stored, Path(path), get_plugin_manager(), trust=trust)
+    return scenario, _predictions(stored, scenario)
+
+
+def _predictions(stored: Stored, scenario: Scenario) -> Iterator[Prediction]:
+    from aipcore.prediction.predictor import Prediction
+
+    post = as_post_processors(scenario.post_processors(), f"{type(scenario).__name__}.post_processors()")
+    groups = {name: stored.group(name) for name in ("predictions", "outputs", "targets", "masks")}
+    for row, text in enumerate(stored.meta):
+        values = {group: {name: column[row] for name, column in found.items()} for group, found in groups.items()}
+        meta, raw, masks = json.loads(text) if text else None, values["outputs"], values["masks"]
+        # aip lav stores only the outputs of the model.
+        outputs = {name: value.item() if value.ndim == 0 else value for name, value in values["predictions"].items()}
+        if not outputs:
+            outputs = {name: cut_masked_end(value, masks.get(name)) for name, value in raw.items()}
+            with author_errors():
+                outputs = post_process(post, outputs, meta, mode=Mode.EVALUATION) if post else outputs
+        yield Prediction(
+            index=stored.index[row],
+            outputs=outputs,
+            raw=raw,
+            meta=meta,
+            targets=values["targets"] or None,
+            batch=stored.batch[row],
+            masks=masks,
+        )

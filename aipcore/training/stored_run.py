@@ -272,8 +272,10 @@ def _recorded_layers(
                 sentence = missing_component(folder.about, kind, name, plugins)
                 raise PluginError(f"{sentence[:-1]}, or give --{'.'.join(place)} without it.")
             _forget(values, place)
-    # The weights come from the checkpoint. The source of the warm start may no longer exist.
-    here: dict[str, Any] = {"trainer.output_dir": str(folder.path), "trainer.warmstart.model": None}
+    here: dict[str, Any] = {"trainer.output_dir": str(folder.path)}
+    if folder.chosen is not None or any(folder.checkpoints.glob("step-*")):
+        # The weights come from the checkpoint. The source of the warm start may no longer exist.
+        here["trainer.warmstart.model"] = None
     if isinstance(folder.about.get("seed"), int):
         here["trainer.random_seed"] = folder.about["seed"]
     return [

@@ -51,10 +51,10 @@ def train_request(request: Request, output: Output) -> TrainResult:
     """Train the scenario of a request; see `train`."""
     resolved = request.checked()
     params = resolved.value.trainer
-    if params.warmstart.model is not None:
-        find_artifact(params.warmstart.model, WEIGHTS)
     if params.folds is not None and params.fold is None:
         return train_folds(request, resolved, output, train_request)
+    if params.warmstart.model is not None:
+        find_artifact(params.warmstart.model, WEIGHTS)
     cluster = output.find_cluster(params.device)
     output_dir = None
     if cluster is None or not cluster.index:

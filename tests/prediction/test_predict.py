@@ -13,7 +13,7 @@ import pytest
 from aipcore.cli.main import main
 from aipcore.errors import DataError, ScenarioError, UsageError
 from aipcore.params import Layer, resolve
-from aipcore.prediction import Predictor
+from aipcore.prediction import Predictor, read_predictions
 from aipcore.prediction.locate import RECORDED, given_params
 from aipcore.prediction.params import applied_params_class
 from aipcore.scenario.list_file import ListFileScenario
@@ -42,6 +42,25 @@ def test_predict_equals_the_dump_of_lav(request: Any, lav: Any, tmp_path: Path, 
         np.testing.assert_array_equal(ours[column], theirs[column])
     found = lav(str(predictions), command="evaluate")[""]
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("command", ["lav", "predict"])
+def test_saved_predictions_are_those_of_the_predictor(points: Any, tmp_path: Path, command: str) -> None:
+    """Saved predictions of both commands are read with the outputs, targets and meta of the predictor."""
+    path = tmp_path / "saved.npz"
+    words = ["--dump", str(path)] if command == "lav" else ["--targets", "--output", str(path)]
+    assert main([command, str(points.folder), "--trust", *words]) == 0
+    scenario, found = read_predictions(path, trust=True)
+    predictor = Predictor.load(points.folder, trust=True)
+    expected = list(predictor.predict_data(targets=True))
+    assert type(scenario).__name__ == type(predictor.scenario).__name__
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.index, ours.meta) == (theirs.index, theirs.meta)
+        assert ours.outputs == {**theirs.outputs, "logit": pytest.approx(theirs.outputs["logit"], rel=1e-5)}
+        np.testing.assert_allclose(ours.raw[""], theirs.raw[""], rtol=1e-5, atol=1e-6)
+        assert {name: value.tolist() for name, value in (ours.targets or {}).items()} == {
+            name: value.tolist() for name, value in (theirs.targets or {}).items()
+        }
 
 
 def test_predictor_processes_before_and_after(points: Any) -> None:

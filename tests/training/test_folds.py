@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,6 +218,39 @@ def test_resume_after_an_interrupted_change(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.glob("fold-*/**/*")}
     assert aip.resume(folder, scenario=Points, quiet=True).mean == result.mean
     assert {path: path.stat().st_mtime_ns for path in folder.glob("fold-*/**/*")} == before
+
+
+def test_folds_start_with_the_weights_of_folds(tmp_path: Path, trained: tuple[Path, Any]) -> None:
+    """With a warm start from a cross-validation, each fold starts with the weights of the same fold."""
+    source, _ = trained
+    unseeded = {name: value for name, value in QUICK["trainer"].items() if name != "random_seed"}
+    given = {**QUICK, "trainer": {**unseeded, "epochs": 1, "folds": 3, "warmstart": {"model": str(source)}}}
+    joint = aip.train(Points, given, tmp_path / "joint", quiet=True)
+    assert json.loads((tmp_path / "joint/run.json").read_text())["seed"] == 5
+    by_hand = {**given["trainer"], "random_seed": 5, "fold": 2, "warmstart": {"model": str(source / "fold-2")}}
+    single = aip.train(Points, {**given, "trainer": by_hand}, tmp_path / "single", quiet=True)
+    assert joint.folds[1].history == single.history
+    # A fold that has not started when the cross-validation is resumed has its warm start too.
+    failed = tmp_path / "failed"
+    with pytest.raises(AuthorError, match="cable"):
+        aip.train(Points, given, failed, reporter=Failing(1), quiet=True)
+    assert [each.history for each in aip.resume(failed, scenario=Points, quiet=True).folds] == [
+        each.history for each in joint.folds
+    ]
+    for changed, text in (({"folds": 2}, "trainer.folds 3, but this one has 2"), ({"random_seed": 6}, "random_seed 5")):
+        wrong = {**given, "trainer": {**given["trainer"], **changed}}
+        with pytest.raises(ParamsError, match=text):
+            aip.train(Points, wrong, tmp_path / "out", quiet=True)
+        assert not (tmp_path / "out").exists()
+
+
+def test_warm_start_without_a_checkpoint(tmp_path: Path, trained: tuple[Path, Any]) -> None:
+    """A run that was killed before its first checkpoint is resumed with its warm start."""
+    source = str(trained[0] / "fold-1")
+    given = {**QUICK, "trainer": {**QUICK["trainer"], "epochs": 1, "warmstart": {"model": source}}}
+    whole = aip.train(Points, given, tmp_path / "points", quiet=True)
+    shutil.rmtree(tmp_path / "points/checkpoint")
+    assert aip.resume(tmp_path / "points", scenario=Points, quiet=True).history == whole.history
 
 
 def test_impossible_folds(tmp_path: Path) -> None:

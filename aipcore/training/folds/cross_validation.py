@@ -14,11 +14,12 @@ from typing import Any
 
 import attrs
 
-from aipcore.errors import UsageError
+from aipcore.errors import ParamsError, UsageError
 from aipcore.logs import logging_to
 from aipcore.params import Layer, Resolved, to_dict
 from aipcore.params.resources import planned_copies
-from aipcore.training.artifacts import RUN_RECORDS, fold_folder
+from aipcore.scenario.record import read_record
+from aipcore.training.artifacts import RUN_RECORDS, WEIGHTS, find_artifact, fold_folder, fold_folders
 from aipcore.training.checkpoint.atomic import write_file
 from aipcore.training.folds.processes import FoldProcesses
 from aipcore.training.folds.summary import best_values, mean_and_deviation, summary_lines
@@ -50,7 +51,9 @@ def train_folds(request: Request, resolved: Resolved[Any], output: Output, train
     """
     params = resolved.value.trainer
     _check(request, params)
-    seed = secrets.randbelow(2**31) if params.random_seed is None else params.random_seed
+    sources, known = _sources(params)
+    seed = params.random_seed if params.random_seed is not None else known
+    seed = secrets.randbelow(2**31) if seed is None else seed
     request = attrs.evolve(request, layers=[*request.layers, _seed_layer(seed)])
     resolved = request.checked()
     folder = choose_output_dir(params.output_dir, request.scenario.name)
@@ -61,7 +64,8 @@ def train_folds(request: Request, resolved: Resolved[Any], output: Output, train
     claim_output_dir(folder)
     with locked(folder), _removed_if_empty(folder, params.folds):
         write_run_files(folder, about, planned_copies(resolved.value)[1])
-        return _Folds(folder, request, params.folds, output, about).run(train, None, processes=params.fold_processes)
+        folds = _Folds(folder, request, params.folds, output, about, sources)
+        return folds.run(train, None, processes=params.fold_processes)
 
 
 def resume_folds(
@@ -100,7 +104,9 @@ def resume_folds(
         )
         request = attrs.evolve(request, layers=[*request.layers, _seed_layer(about.get("seed"))])
         overrides = stored.request.layers[len(stored.recorded) :]
-        folds = _Folds(folder, request, params.folds, output, about, overrides=overrides, trust=stored.trust)
+        model = request.resolved().value.trainer.warmstart.model
+        sources = [] if model is None else fold_folders(model)
+        folds = _Folds(folder, request, params.folds, output, about, sources, overrides=overrides, trust=stored.trust)
 
         def again(path: Path, shown: Output) -> TrainResult:
             return resume(find_stored_run(path, folds.changes(path), trust=stored.trust, scenario=stored.given), shown)
@@ -110,6 +116,36 @@ def resume_folds(
 
 def _seed_layer(seed: Any) -> Layer:
     return Layer.from_mapping("the folds", {"trainer.random_seed": seed})
+
+
+def _sources(params: Any) -> tuple[list[Path], int | None]:
+    """Return the run folders whose weights the folds start with, and the seed that divided their data.
+
+    Both are empty without a warm start from a cross-validation.
+
+    Raises:
+        ParamsError: its folds differ from those of this one, so that a fold could start with a model that was trained
+            on its validation data.
+    """
+    model = params.warmstart.model
+    if model is None:
+        return [], None
+    folders = fold_folders(model)
+    for folder in folders or [model]:
+        find_artifact(folder, WEIGHTS)
+    if not folders:
+        return [], None
+    about = read_record(model / "run.json")
+    seed, trainer = about.get("seed"), about["params"]["trainer"]
+    theirs = {name: trainer.get(name) for name in ("folds", "folds_by")} | {"random_seed": seed}
+    for name, value in theirs.items():
+        own = getattr(params, name)
+        if own != value and not (name == "random_seed" and own is None and isinstance(seed, int)):
+            raise ParamsError(
+                f"--warmstart.model {model} is a cross-validation with trainer.{name} {value}, but this one has {own}. "
+                "Each fold starts with the weights of the same fold, so both must divide the data equally."
+            )
+    return folders, seed
 
 
 def _check(request: Request, params: Any) -> None:
@@ -150,6 +186,8 @@ class _Folds:
         folds: the number of folds.
         output: the settings for the output.
         about: the record in `run.json`.
+        sources: the run folders whose weights the folds start with; empty without a warm start from another
+            cross-validation.
         overrides: the parameters changed since the start.
         trust: True if addresses named in the folder may be contacted.
     """
@@ -159,6 +197,7 @@ class _Folds:
     folds: int
     output: Output
     about: Mapping[str, Any]
+    sources: Sequence[Path] = ()
     overrides: Sequence[Layer] = ()
     trust: bool = True
 
@@ -202,6 +241,8 @@ class _Folds:
 
     def _request(self, fold: int) -> Request:
         place = {"trainer.fold": fold, "trainer.output_dir": str(fold_folder(self.folder, fold))}
+        if self.sources:
+            place["trainer.warmstart.model"] = str(self.sources[fold - 1])
         return attrs.evolve(self.request, layers=[*self.request.layers, Layer.from_mapping("the folds", place)])
 
     def changes(self, path: Path) -> list[Layer]:

@@ -17,7 +17,8 @@ class WarmstartParams:
     model: Path | None = field(
         None,
         help="Source of the initial weights. It is a run folder, its best, export or checkpoint, a .keras or "
-        ".weights.h5 file, or any SavedModel.",
+        ".weights.h5 file, or any SavedModel. With trainer.folds, the folder of a cross-validation with the same folds "
+        "gives each fold the weights of the same fold.",
     )
     allow_partial: bool = field(
         False, help="Allow missing variables and mismatched shapes. Such variables keep their initial values."

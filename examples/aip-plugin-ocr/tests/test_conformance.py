@@ -7,3 +7,15 @@ from aipcore.testing import parametrize_checks
 def test_scenario(check):
     """The scenario passes the check."""
     check()
+
+
+@parametrize_checks("ocr-train")
+def test_training_in_stages(check):
+    """The command passes the check."""
+    check()
+
+
+@parametrize_checks("ocr-report")
+def test_report(check):
+    """The command passes the check."""
+    check()

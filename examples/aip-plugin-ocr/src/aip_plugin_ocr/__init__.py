@@ -1,6 +1,6 @@
 """Registration of the scenario `ocr`, its commands, callbacks and writers."""
 
-from aipcore.plugin import ScenarioRecord, hookimpl
+from aipcore.plugin import CommandRecord, ScenarioRecord, hookimpl
 
 AIP_API = 1
 
@@ -14,6 +14,23 @@ def aip_scenarios() -> list[ScenarioRecord]:
             summary="Recognizes lines of text in images, PageXML, ALTO and HDF5 files.",
             build="aip_plugin_ocr.scenario:OCR",
         )
+    ]
+
+
+@hookimpl
+def aip_commands() -> list[CommandRecord]:
+    """Return the commands."""
+    return [
+        CommandRecord(
+            name="ocr-train",
+            summary="Train text recognition with augmentation, then without.",
+            build="aip_plugin_ocr.stages.command:command",
+        ),
+        CommandRecord(
+            name="ocr-report",
+            summary="Report the errors of text recognition, also as a page.",
+            build="aip_plugin_ocr.reports.command:command",
+        ),
     ]
 
 

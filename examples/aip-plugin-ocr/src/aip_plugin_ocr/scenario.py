@@ -13,6 +13,7 @@ from aip_plugin_ocr.decoding.language import language_files
 from aip_plugin_ocr.decoding.params import BeamSearch
 from aip_plugin_ocr.network.layers import check_layers, stride_of
 from aip_plugin_ocr.params import OCRParams
+from aipcore.scenario import Evaluator
 
 
 class OCR(TextLineRecognition):
@@ -123,6 +124,12 @@ class OCR(TextLineRecognition):
 
         joined = super().vote_results([{**each, "text": each["visual"]} for each in answers])
         return LogicalOrder(direction).process(dict(joined), None)
+
+    def evaluator(self) -> Evaluator:
+        """Return the evaluator for error rates, the worst lines, frequent errors, and error rates by length."""
+        from aip_plugin_ocr.reports.evaluator import ReportingEvaluator
+
+        return ReportingEvaluator(self.codec, self.reader)
 
     def prediction_writers(self) -> Mapping[str, Any]:
         """Return the writer of copies of the files with predicted texts."""
