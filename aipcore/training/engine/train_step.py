@@ -47,9 +47,9 @@ class TrainingLoop:
         average: the EMA of all trained weights, or None.
 
     Attributes:
-        compiled: the mode of full blocks: "graph", "xla" or "eager". With "xla", batches of another shape (the partial
-            last batch of an epoch, samples of varying size) run as "graph", so that each shape does not cost an XLA
-            compilation.
+        compiled: the mode of blocks: "graph", "xla" or "eager". With "xla", blocks that are not `Block.fixed` (the
+            partial last batch of an epoch, samples larger than all padding sizes) run as "graph", so that each shape
+            does not cost an XLA compilation.
         step_log: keeps the values of logged updates, or None.
     """
 
@@ -101,7 +101,7 @@ class TrainingLoop:
                 tf.function(function, autograph=False, input_signature=self._signature)
                 for function in (self._run, self._run_single)
             )
-            self._phases[phase] = plain, tf.function(self._run_under_xla, autograph=False, jit_compile=True), single
+            self._phases[phase] = plain, {}, single
         self._plain, self._xla, self._single = self._phases[phase]
 
     @property
@@ -133,19 +133,19 @@ class TrainingLoop:
             tf.constant(block.batch_size, tf.int32),
         )
 
-    def run(self, block: DeviceBlock, *, full: bool, single: bool = False) -> None:
+    def run(self, block: DeviceBlock, *, fixed: bool, single: bool = False) -> None:
         """Run the steps of a block.
 
         Args:
             block: the result of `prepare`.
-            full: True if the block has the one shape that XLA is compiled for.
+            fixed: `Block.fixed`. XLA compiles the loop for each shape of these blocks.
             single: if True, run its one step without a loop around it, because a profile counts the iterations of any
                 loop as training steps.
         """
         if self.compiled == "eager":
             self._run(*block)
-        elif self.compiled == "xla" and full:
-            self._xla(*block)
+        elif self.compiled == "xla" and fixed:
+            self._for_shape_of(block)(*block)
         elif single:
             self._single(*block)
         else:
@@ -160,8 +160,36 @@ class TrainingLoop:
     @property
     def traces(self) -> int:
         """The number of times that the loop has been traced."""
-        each = (function for plain, xla, _ in self._phases.values() for function in (plain, xla))
+        each = (function for plain, xla, _ in self._phases.values() for function in (plain, *xla.values()))
         return sum(int(function.experimental_get_tracing_count()) for function in each)
+
+    @property
+    def compilations(self) -> int:
+        """The number of shapes that XLA has compiled the loop for, over all phases."""
+        return sum(len(xla) for _, xla, _ in self._phases.values())
+
+    def compiled_gradients(self) -> Any:
+        """Return a compiled function from a prepared block to the gradients of its first batch. It changes no weight.
+
+        It updates the metrics. With accumulation, the gradients are added to those of the group instead.
+        """
+        return tf.function(self._gradients, autograph=False, input_signature=self._signature)
+
+    def _gradients(self, columns: Any, updates: Any, steps: Any, parts: Any, size: Any) -> list[Any]:
+        del updates, steps
+        own, batch = self.distribution.per_replica(columns), Batch(tf.constant(0), parts, size)
+        if self._separate_metrics:
+            self.distribution.run(self._update_metrics, own, batch.step, batch.parts)
+        found = [gradient for each in self.trained for gradient in each.gradients(self._read, own, batch)]
+        return [tf.convert_to_tensor(gradient) for gradient in found]
+
+    def _for_shape_of(self, block: DeviceBlock) -> Any:
+        """Return the function that XLA compiles for the shape of a block."""
+        shape = tuple(tuple(column.shape) for column in tf.nest.flatten(block[0]))
+        if shape not in self._xla:
+            # TensorFlow warns of several traces of one function.
+            self._xla[shape] = tf.function(self._run_under_xla, autograph=False, jit_compile=True)
+        return self._xla[shape]
 
     def _run_under_xla(self, *block: Any) -> None:
         # Set while the loop is traced.
