@@ -209,24 +209,13 @@ def _measured_with_sizes(
             look(loop.metrics.result()["loss"], 2)
         if plain * total_steps < WORTH_SECONDS:
             return graph("the run is too short to benefit from XLA")
-    specs = loader.dataset.specs()
-    elements = elements_of(specs)
-    seen, smallest = [], first
-    with closing(loader.spread_blocks(max(FEWEST_SEEN, min(MOST_SEEN, total_steps // 20)))) as blocks:
-        for block in blocks:
-            seen.append(size_of(block.sides, specs))
-            if elements(seen[-1]) < elements(size_of(smallest.sides, specs)) and block.batch_size >= smallest.batch_size:
-                smallest = block
+    elements = elements_of(loader.dataset.specs())
+    seen, smallest = _seen_sizes(loader, first, max(FEWEST_SEEN, min(MOST_SEEN, total_steps // 20)))
     sizes = choose_sizes(seen, elements, padding_sizes)
     change = _change_by_padding(loop, loader, state, smallest, sizes)
     if change != 0:
         if must:
-            why = "no trial sample has a gradient" if change is None else f"more padding changes results by {change:.1%}"
-            raise TrainingError(
-                f"Batches of samples of varying size cannot be padded to a few sizes for XLA, because {why}. Mask the "
-                "padding, for example with Embedding(mask_zero=True) or keras.layers.Masking, or use "
-                "--trainer.jit_compile auto."
-            )
+            raise _depends_on_padding(change)
         return graph("the samples differ in size, and results depend on their padding")
     by_size: dict[Size, list[Size]] = {size: [] for size in sizes}
     for each in sorted(seen, key=elements):
@@ -247,6 +236,29 @@ def _measured_with_sizes(
         return graph("the run is too short to benefit from XLA")
     reason = f"{plain / xla:.1f} times as fast as without XLA"
     return Compilation(mode="xla", chunk=1, reason=reason, sizes=sizes, padding=padding)
+
+
+def _seen_sizes(loader: DataLoader, first: Block, most: int) -> tuple[list[Size], Block]:
+    """Return the sizes of the first batch and of others, and the smallest of these batches without skipped samples."""
+    specs = loader.dataset.specs()
+    elements = elements_of(specs)
+    seen, smallest = [size_of(first.sides, specs)], first
+    fewest = -first.batch_size, elements(seen[0])
+    with closing(loader.spread_blocks(most)) as blocks:
+        for block in blocks:
+            seen.append(size_of(block.sides, specs))
+            found = -block.batch_size, elements(seen[-1])
+            if found < fewest:
+                smallest, fewest = block, found
+    return seen, smallest
+
+
+def _depends_on_padding(change: float | None) -> TrainingError:
+    why = "no trial sample has a gradient" if change is None else f"more padding changes results by {change:.1%}"
+    return TrainingError(
+        f"Batches of samples of varying size cannot be padded to a few sizes for XLA, because {why}. Mask the padding, "
+        "for example with Embedding(mask_zero=True) or keras.layers.Masking, or use --trainer.jit_compile auto."
+    )
 
 
 def _change_by_padding(
