@@ -1,11 +1,11 @@
 """Epoch time of a text classifier on texts of varying length: aip with and without XLA, and keras.Model.fit.
 
-An embedding with a mask, a bidirectional LSTM and a dense layer learn from texts of 8 to 160 words. All peers train on the
-same batches in the same order with the same initial weights. aip pads batches to a few sizes for XLA; the other peers pad
-a batch to its longest text. Runs of all peers take turns. The first epoch of each, which traces and compiles, is reported
-separately.
+An embedding with a mask, a bidirectional LSTM and a dense layer learn from texts of 8 to 160 words. All peers train on
+the same batches in the same order with the same initial weights. aip pads batches to a few sizes for XLA; the other
+peers pad a batch to its longest text. Runs of all peers take turns. The first epoch of each, which traces and compiles,
+is reported separately.
 
-    python benchmarks/variable_length.py [--epochs 4] [--rounds 3] [--units 64] [--batch 32] [--texts 2048] [--window 16]
+    python benchmarks/variable_length.py [--epochs 4] [--rounds 3] [--units 64] [--batch 32] [--texts 2048]
 """
 
 from __future__ import annotations

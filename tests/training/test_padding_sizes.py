@@ -1,0 +1,240 @@
+"""Samples of varying size under XLA: batches of a few sizes, the results of the plain graph, and exact resuming."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from aipcore.errors import TrainingError
+from aipcore.scenario import Sample, Scenario, Stream
+from aipcore.training.engine import compilation
+
+ON = ("--trainer.tune", "off", "--trainer.jit_compile", "on", "--train.batch_size", "8", "--train.bucket_window", "4")
+
+
+class Texts(Scenario):
+    """A classifier of texts of 2 to 21 words."""
+
+    units = 4
+
+    def train_data(self) -> Any:
+        random = np.random.default_rng(0)
+        texts = [random.integers(1, 30, 2 + n % 20).astype(np.int32) for n in range(100)]
+        return [Sample(inputs=text, targets=np.int32(text.mean() > 15)) for text in texts]
+
+    def val_data(self) -> Any:
+        return self.train_data()[:10]
+
+    def embedded(self, inputs: Any) -> Any:
+        return layers.Embedding(30, 6, mask_zero=True)(inputs)
+
+    def build(self, inputs: Any) -> Any:
+        return layers.Dense(2)(layers.Bidirectional(layers.LSTM(self.units))(self.embedded(inputs)))
+
+    def losses(self) -> Any:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def metrics(self) -> Any:
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+
+class Pooled(Texts):
+    """The same with a mean over words, which compiles faster."""
+
+    def build(self, inputs: Any) -> Any:
+        return layers.Dense(2)(layers.GlobalAveragePooling1D()(layers.Dense(8, "tanh")(self.embedded(inputs))))
+
+
+class Tagged(Pooled):
+    """A tag for each word, so that targets vary too. The mask of the output leaves padding out of the loss."""
+
+    def train_data(self) -> Any:
+        return [Sample(inputs=each.inputs, targets=each.inputs % 2) for each in super().train_data()]
+
+    def build(self, inputs: Any) -> Any:
+        return layers.Dense(2)(layers.Dense(8, "tanh")(self.embedded(inputs)))
+
+
+class Streamed(Pooled):
+    """The same texts in a stream."""
+
+    def train_data(self) -> Any:
+        return Stream(super().train_data, length=100)
+
+
+class Dropped(Pooled):
+    """Dropout, and statistics of the words, for which Keras uses the mask."""
+
+    def build(self, inputs: Any) -> Any:
+        hidden = layers.BatchNormalization()(layers.Dropout(0.3)(self.embedded(inputs)))
+        return layers.Dense(2)(layers.GlobalAveragePooling1D()(hidden))
+
+
+class Unmasked(Pooled):
+    """A mean over all positions, with padding."""
+
+    def embedded(self, inputs: Any) -> Any:
+        return layers.Embedding(30, 6)(inputs)
+
+
+class UnmaskedMetric(Pooled):
+    """A metric of all positions."""
+
+    def build(self, inputs: Any) -> Any:
+        words = layers.Dense(1)(self.embedded(inputs))
+        return {"class": layers.Dense(2)(layers.GlobalAveragePooling1D()(words)), "words": words}
+
+    def losses(self) -> Any:
+        return {"class": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+
+    def train_data(self) -> Any:
+        return [
+            Sample(inputs=each.inputs, targets={"class": each.targets, "words": each.inputs[:, None]})
+            for each in super().train_data()
+        ]
+
+    def metrics(self) -> Any:
+        return {"words": [keras.metrics.MeanMetricWrapper(lambda true, _: keras.ops.ones_like(true), name="words")]}
+
+
+class Multiples(Pooled):
+    """A model for texts whose length is a multiple of 4."""
+
+    def train_data(self) -> Any:
+        texts = super().train_data()
+        return [
+            Sample(inputs=np.resize(each.inputs, -(-len(each.inputs) // 4) * 4), targets=each.targets) for each in texts
+        ]
+
+    def embedded(self, inputs: Any) -> Any:
+        groups = layers.Reshape((-1, 4))(inputs)
+        return layers.Masking()(layers.Dense(6, use_bias=False)(keras.ops.cast(groups, "float32")))
+
+
+def bits(trainer: Any) -> dict[str, bytes]:
+    """Return all variables of a run, as bytes."""
+    return {name: array.tobytes() for name, array in trainer.state.variables.read().items()}
+
+
+@pytest.mark.parametrize(
+    ("cls", "words"),
+    [
+        (Pooled, ("--trainer.accumulate_steps", "2")),
+        (Tagged, ()),
+        (Multiples, ()),
+        pytest.param(Texts, ("--optimizer.clip_global_norm", "1"), marks=pytest.mark.slow),
+    ],
+    ids=["accumulated", "tagged", "multiples", "LSTM"],
+)
+def test_results_are_those_of_the_plain_graph(make_trainer: Any, cls: type[Texts], words: tuple[str, ...]) -> None:
+    """Losses, metrics and weights equal those without XLA within 1e-5; XLA compiles for each size once."""
+    plain, xla = (make_trainer(cls, *ON, *words, "--trainer.jit_compile", jit) for jit in ("off", "on"))
+    histories = [trainer.fit().history for trainer in (plain, xla)]
+    for before, after in zip(*histories, strict=True):
+        assert before.keys() == after.keys()
+        np.testing.assert_allclose(list(after.values()), list(before.values()), rtol=1e-5)
+    for weight, own in zip(plain.model.weights, xla.model.weights, strict=True):
+        np.testing.assert_allclose(own.numpy(), weight.numpy(), rtol=1e-4, atol=1e-5)
+    sizes = xla.state.compilation.sizes
+    assert 1 < len(sizes) <= 8
+    assert xla.engine.loop.compilations == len(sizes)
+    # One trace serves all lengths of the plain graph, and here the smaller last batch.
+    assert plain.engine.loop.traces == 1
+    assert xla.engine.loop.traces == len(sizes) + 1
+    assert dict(xla.plan())["padding"].startswith(f"batches are padded to {len(sizes)} sizes for XLA: ")
+    assert "padding" not in dict(plain.plan())
+
+
+@pytest.mark.parametrize("cls", [Dropped, Streamed, pytest.param(Texts, marks=pytest.mark.slow)])
+def test_resumed_within_an_epoch(make_trainer: Any, cls: type[Texts]) -> None:
+    """A run that continues from a checkpoint within an epoch has the same sizes, and ends with the same bits."""
+    window = ("--train.bucket_window", "0") if cls is Streamed else ()
+    words = (
+        *ON,
+        *window,
+        "--checkpoint.every_steps",
+        "5",
+        "--checkpoint.keep",
+        "99",
+        "--trainer.accumulate_steps",
+        "3",
+    )
+    whole = make_trainer(cls, *words, output="whole", exports=False)
+    history = whole.fit().history
+    kept = sorted((whole.output_dir / "checkpoint").iterdir())
+    again = make_trainer(cls, *words, "--trainer.padding_sizes", "2")
+    again.restore(kept[len(kept) // 2 + 1])
+    assert again.state.step
+    assert again.state.compilation == whole.state.compilation
+    assert again.fit().history == history
+    assert bits(again) == bits(whole)
+
+
+@pytest.mark.parametrize("cls", [Unmasked, UnmaskedMetric])
+def test_dependence_on_padding(make_trainer: Any, monkeypatch: pytest.MonkeyPatch, cls: type[Texts]) -> None:
+    """If more padding changes gradients or metrics, XLA is not used, and requesting it is an error."""
+    monkeypatch.setattr(compilation, "WORTH_SECONDS", 0.0)
+    trainer = make_trainer(cls, *ON, "--trainer.tune", "auto", "--trainer.jit_compile", "auto")
+    before = bits(trainer)
+    chosen = trainer.compile()
+    assert chosen.reason == "the samples differ in size, and results depend on their padding"
+    assert (chosen.mode, chosen.sizes) == ("graph", ())
+    assert bits(trainer) == before
+    with pytest.raises(TrainingError, match=r"because more padding changes results by \d.*Mask the padding"):
+        make_trainer(cls, *ON).compile()
+
+
+def times(plain: float, xla: float, compiling: float) -> Any:
+    """Return a function for the seconds of a step, of which those under XLA are longer the first time."""
+    waiting = [compiling]
+
+    def seconds(loop: Any, block: Any, mode: str) -> float:
+        del loop
+        length = block.inputs[""].shape[2]
+        return length * plain if mode == "graph" else length * xla + (waiting.pop() if waiting else 0.0)
+
+    return seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "mode", "reason"),
+    [
+        ((1.0, 0.2, 1.0), "xla", "times as fast as without XLA"),
+        ((1.0, 1.5, 1.0), "graph", "times as fast as XLA"),
+        # XLA on padded batches, the plain graph on others.
+        ((1.0, 0.99, 1.0), "graph", "times as fast as XLA"),
+        ((1.0, 0.2, 1e6), "graph", "the run is too short to benefit from XLA"),
+        ((1e-6, 1e-9, 0.0), "graph", "the run is too short to benefit from XLA"),
+    ],
+    ids=["faster", "slower", "padding", "compilations", "short"],
+)
+def test_measured(make_trainer: Any, monkeypatch: pytest.MonkeyPatch, seconds: Any, mode: str, reason: str) -> None:
+    """XLA is chosen if it is faster in spite of the padding, and if the run is long enough for all compilations."""
+    monkeypatch.setattr(compilation, "_seconds", times(*seconds))
+    monkeypatch.setattr(compilation, "change_by_padding", lambda *_: 0.0)
+    words = (*ON, "--trainer.tune", "auto", "--trainer.jit_compile", "auto", "--trainer.skip_sanity_check", "true")
+    chosen = make_trainer(Pooled, *words, "--trainer.padding_sizes", "3", "--train.bucket_window", "9").compile()
+    assert (chosen.mode, bool(chosen.sizes)) == (mode, mode == "xla")
+    assert chosen.reason.endswith(reason)
+    assert len(chosen.sizes) <= 3
+    assert 0 <= chosen.padding < 0.3
+
+
+def test_larger_samples_later(make_trainer: Any) -> None:
+    """Batches that are larger than all sizes run in the plain graph, and XLA compiles no further shape."""
+
+    class Growing(Pooled):
+        def train_data(self) -> Any:
+            texts = sorted(super().train_data(), key=lambda each: len(each.inputs))
+            return Stream(lambda: iter(texts), length=100)
+
+    words = (*ON, "--train.bucket_window", "0", "--train.batch_size", "4")
+    plain, xla = (make_trainer(Growing, *words, "--trainer.jit_compile", jit) for jit in ("off", "on"))
+    losses = [trainer.fit().history[-1]["loss"] for trainer in (plain, xla)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert xla.state.compilation.sizes[-1] < (21,)
+    assert xla.engine.loop.compilations == len(xla.state.compilation.sizes)
