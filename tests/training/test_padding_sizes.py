@@ -13,7 +13,12 @@ from aipcore.errors import TrainingError
 from aipcore.scenario import Sample, Scenario, Stream
 from aipcore.training.engine import compilation
 
-ON = ("--trainer.tune", "off", "--trainer.jit_compile", "on", "--train.batch_size", "8", "--train.bucket_window", "4")
+
+def words(jit: str = "on", tune: str = "off", window: int = 4, batch_size: int = 8) -> tuple[str, ...]:
+    """Return the words of a run."""
+    values = {"trainer.jit_compile": jit, "trainer.tune": tune, "train.bucket_window": window}
+    pairs = {**values, "train.batch_size": batch_size}.items()
+    return tuple(word for name, value in pairs for word in (f"--{name}", str(value)))
 
 
 class Texts(Scenario):
@@ -121,7 +126,7 @@ def bits(trainer: Any) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("cls", "words"),
+    ("cls", "more"),
     [
         (Pooled, ("--trainer.accumulate_steps", "2")),
         (Tagged, ()),
@@ -130,9 +135,9 @@ def bits(trainer: Any) -> dict[str, bytes]:
     ],
     ids=["accumulated", "tagged", "multiples", "LSTM"],
 )
-def test_results_are_those_of_the_plain_graph(make_trainer: Any, cls: type[Texts], words: tuple[str, ...]) -> None:
+def test_results_are_those_of_the_plain_graph(make_trainer: Any, cls: type[Texts], more: tuple[str, ...]) -> None:
     """Losses, metrics and weights equal those without XLA within 1e-5; XLA compiles for each size once."""
-    plain, xla = (make_trainer(cls, *ON, *words, "--trainer.jit_compile", jit) for jit in ("off", "on"))
+    plain, xla = (make_trainer(cls, *words(jit), *more) for jit in ("off", "on"))
     histories = [trainer.fit().history for trainer in (plain, xla)]
     for before, after in zip(*histories, strict=True):
         assert before.keys() == after.keys()
@@ -152,21 +157,12 @@ def test_results_are_those_of_the_plain_graph(make_trainer: Any, cls: type[Texts
 @pytest.mark.parametrize("cls", [Dropped, Streamed, pytest.param(Texts, marks=pytest.mark.slow)])
 def test_resumed_within_an_epoch(make_trainer: Any, cls: type[Texts]) -> None:
     """A run that continues from a checkpoint within an epoch has the same sizes, and ends with the same bits."""
-    window = ("--train.bucket_window", "0") if cls is Streamed else ()
-    words = (
-        *ON,
-        *window,
-        "--checkpoint.every_steps",
-        "5",
-        "--checkpoint.keep",
-        "99",
-        "--trainer.accumulate_steps",
-        "3",
-    )
-    whole = make_trainer(cls, *words, output="whole", exports=False)
+    given = words(window=0 if cls is Streamed else 4)
+    given += ("--checkpoint.every_steps", "5", "--checkpoint.keep", "99", "--trainer.accumulate_steps", "3")
+    whole = make_trainer(cls, *given, output="whole", exports=False)
     history = whole.fit().history
     kept = sorted((whole.output_dir / "checkpoint").iterdir())
-    again = make_trainer(cls, *words, "--trainer.padding_sizes", "2")
+    again = make_trainer(cls, *given, "--trainer.padding_sizes", "2")
     again.restore(kept[len(kept) // 2 + 1])
     assert again.state.step
     assert again.state.compilation == whole.state.compilation
@@ -178,14 +174,14 @@ def test_resumed_within_an_epoch(make_trainer: Any, cls: type[Texts]) -> None:
 def test_dependence_on_padding(make_trainer: Any, monkeypatch: pytest.MonkeyPatch, cls: type[Texts]) -> None:
     """If more padding changes gradients or metrics, XLA is not used, and requesting it is an error."""
     monkeypatch.setattr(compilation, "WORTH_SECONDS", 0.0)
-    trainer = make_trainer(cls, *ON, "--trainer.tune", "auto", "--trainer.jit_compile", "auto")
+    trainer = make_trainer(cls, *words("auto", "auto"))
     before = bits(trainer)
     chosen = trainer.compile()
     assert chosen.reason == "the samples differ in size, and results depend on their padding"
     assert (chosen.mode, chosen.sizes) == ("graph", ())
     assert bits(trainer) == before
     with pytest.raises(TrainingError, match=r"because more padding changes results by \d.*Mask the padding"):
-        make_trainer(cls, *ON).compile()
+        make_trainer(cls, *words()).compile()
 
 
 def times(plain: float, xla: float, compiling: float) -> Any:
@@ -216,8 +212,8 @@ def test_measured(make_trainer: Any, monkeypatch: pytest.MonkeyPatch, seconds: A
     """XLA is chosen if it is faster in spite of the padding, and if the run is long enough for all compilations."""
     monkeypatch.setattr(compilation, "_seconds", times(*seconds))
     monkeypatch.setattr(compilation, "change_by_padding", lambda *_: 0.0)
-    words = (*ON, "--trainer.tune", "auto", "--trainer.jit_compile", "auto", "--trainer.skip_sanity_check", "true")
-    chosen = make_trainer(Pooled, *words, "--trainer.padding_sizes", "3", "--train.bucket_window", "9").compile()
+    more = ("--trainer.skip_sanity_check", "true", "--trainer.padding_sizes", "3")
+    chosen = make_trainer(Pooled, *words("auto", "auto"), *more).compile()
     assert (chosen.mode, bool(chosen.sizes)) == (mode, mode == "xla")
     assert chosen.reason.endswith(reason)
     assert len(chosen.sizes) <= 3
@@ -232,8 +228,7 @@ def test_larger_samples_later(make_trainer: Any) -> None:
             texts = sorted(super().train_data(), key=lambda each: len(each.inputs))
             return Stream(lambda: iter(texts), length=100)
 
-    words = (*ON, "--train.bucket_window", "0", "--train.batch_size", "4")
-    plain, xla = (make_trainer(Growing, *words, "--trainer.jit_compile", jit) for jit in ("off", "on"))
+    plain, xla = (make_trainer(Growing, *words(jit, window=0, batch_size=4)) for jit in ("off", "on"))
     losses = [trainer.fit().history[-1]["loss"] for trainer in (plain, xla)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert xla.state.compilation.sizes[-1] < (21,)
