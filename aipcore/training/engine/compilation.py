@@ -212,11 +212,14 @@ def _measured_with_sizes(
     elements = elements_of(loader.dataset.specs())
     seen, smallest = _seen_sizes(loader, first, max(FEWEST_SEEN, min(MOST_SEEN, total_steps // 20)))
     sizes = choose_sizes(seen, elements, padding_sizes)
-    change = _change_by_padding(loop, loader, state, smallest, sizes)
-    if change != 0:
+    if (change := _change_by_padding(loop, loader, state, smallest, sizes)) is not None:
         if must:
-            raise _depends_on_padding(change)
-        return graph("the samples differ in size, and results depend on their padding")
+            raise TrainingError(
+                f"Batches of samples of varying size cannot be padded to a few sizes for XLA: {change}. Mask the "
+                "padding, for example with Embedding(mask_zero=True) or keras.layers.Masking, or use "
+                "--trainer.jit_compile auto."
+            )
+        return graph(f"the samples differ in size, and {change}")
     by_size: dict[Size, list[Size]] = {size: [] for size in sizes}
     for each in sorted(seen, key=elements):
         by_size[fitting_size(sizes, each) or each].append(each)
@@ -253,18 +256,10 @@ def _seen_sizes(loader: DataLoader, first: Block, most: int) -> tuple[list[Size]
     return seen, smallest
 
 
-def _depends_on_padding(change: float | None) -> TrainingError:
-    why = "no trial sample has a gradient" if change is None else f"more padding changes results by {change:.1%}"
-    return TrainingError(
-        f"Batches of samples of varying size cannot be padded to a few sizes for XLA, because {why}. Mask the padding, "
-        "for example with Embedding(mask_zero=True) or keras.layers.Masking, or use --trainer.jit_compile auto."
-    )
-
-
 def _change_by_padding(
     loop: TrainingLoop, loader: DataLoader, state: VariableState, block: Block, sizes: Sequence[Size]
-) -> float | None:
-    """Return the change of results if a batch is padded beyond the largest size; see `change_by_padding`."""
+) -> str | None:
+    """Return a sentence about a change of results if a batch is padded beyond the largest size, or None."""
     own = size_of(block.sides, loader.dataset.specs())
     # A multiple, for models that require one.
     longer = tuple(
@@ -274,7 +269,7 @@ def _change_by_padding(
     try:
         return change_by_padding(loop, state, block, _enlarged(block, loader, longer))
     except (tf.errors.OpError, ValueError):
-        return 1.0
+        return "the model does not accept more padding"
 
 
 def _enlarged(block: Block, loader: DataLoader, size: Size) -> Block:

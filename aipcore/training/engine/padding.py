@@ -27,8 +27,8 @@ NEGLIGIBLE = 1e-6
 """Largest change as a share of the largest value of all gradients."""
 
 
-def change_by_padding(loop: TrainingLoop, state: VariableState, block: Block, longer: Block) -> float | None:
-    """Return the largest change of gradients, metrics and other variables by padding, or None without any gradient.
+def change_by_padding(loop: TrainingLoop, state: VariableState, block: Block, longer: Block) -> str | None:
+    """Return a sentence about a change of gradients, metrics or other variables by padding, or None without a change.
 
     A sample in a batch of its own gets the same random numbers (dropout) for any padding at the end, so its gradients
     are comparable. The state stays bit-identical.
@@ -38,12 +38,9 @@ def change_by_padding(loop: TrainingLoop, state: VariableState, block: Block, lo
         state: all variables that a step may change.
         block: a batch.
         longer: the same batch with more padding.
-
-    Returns:
-        the change as a share of the largest value of an array; 0 if rounding explains it.
     """
     gradients, before = loop.compiled_gradients(), state.read()
-    largest, found = 0.0, False
+    found = False
     for row in np.unique(np.linspace(0, block.batch_size - 1, ROWS).astype(int)).tolist():
         each = []
         for given in (block, longer):
@@ -52,9 +49,10 @@ def change_by_padding(loop: TrainingLoop, state: VariableState, block: Block, lo
             state.write(before)
             changed = {name: value for name, value in after.items() if not np.array_equal(value, before[name])}
             each.append({**changed, **{f"gradient {number}": value for number, value in enumerate(made)}})
+        if (change := _change(*each)) is not None:
+            return change
         found |= any(name.startswith(("gradient", "loop/group")) and value.any() for name, value in each[0].items())
-        largest = max(largest, _change(*each))
-    return largest if found else None
+    return None if found else "no trial sample has a gradient"
 
 
 def _single(block: Block, row: int) -> Block:
@@ -63,16 +61,14 @@ def _single(block: Block, row: int) -> Block:
     return attrs.evolve(block, steps=1, batch_size=1, inputs=sides[0], targets=sides[1], weights=sides[2], meta=None)
 
 
-def _change(one: Mapping[str, npt.NDArray[Any]], other: Mapping[str, npt.NDArray[Any]]) -> float:
+def _change(one: Mapping[str, npt.NDArray[Any]], other: Mapping[str, npt.NDArray[Any]]) -> str | None:
     limit = LIMIT if keras.config.dtype_policy().compute_dtype == "float32" else MIXED_LIMIT
-    if one.keys() != other.keys():
-        return 1.0
     gradients = [np.abs(value).max(initial=0) for name, value in one.items() if name.startswith("gradient")]
     negligible = NEGLIGIBLE * float(max(gradients, default=0))
-    change = 0.0
-    for name, value in one.items():
-        scale = float(np.abs(value.astype(np.float64)).max(initial=0))
-        difference = float(np.abs(value.astype(np.float64) - other[name]).max(initial=0))
-        if not difference <= limit * scale + negligible:
-            change = max(change, difference / scale if scale else 1.0)
-    return change
+    for name in sorted(one.keys() | other.keys()):
+        values = [each[name].astype(np.float64) if name in each else np.zeros(1) for each in (one, other)]
+        scale = max(np.abs(value).max(initial=0) for value in values)
+        if not np.abs(values[0] - values[1]).max(initial=0) <= limit * scale + negligible:
+            what = "the gradients" if name.startswith(("gradient", "loop/group")) else name
+            return f"more padding changes {what} by up to {np.abs(values[0] - values[1]).max() / scale:.1%}"
+    return None

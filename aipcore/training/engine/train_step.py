@@ -88,6 +88,8 @@ class TrainingLoop:
             scalar,
             scalar,
         ]
+        self._varies = any(None in spec.shape for side in specs for spec in side.values())
+        self._shapes: set[Any] = set()
         self._phases: dict[Hashable, tuple[Any, Any, Any]] = {}
         self.switch(None)
 
@@ -101,7 +103,14 @@ class TrainingLoop:
                 tf.function(function, autograph=False, input_signature=self._signature)
                 for function in (self._run, self._run_single)
             )
-            self._phases[phase] = plain, {}, single
+            # With the shapes of samples of varying size, one trace serves all shapes that XLA compiles.
+            xla = tf.function(
+                self._run_under_xla,
+                autograph=False,
+                jit_compile=True,
+                input_signature=self._signature if self._varies else None,
+            )
+            self._phases[phase] = plain, xla, single
         self._plain, self._xla, self._single = self._phases[phase]
 
     @property
@@ -145,7 +154,8 @@ class TrainingLoop:
         if self.compiled == "eager":
             self._run(*block)
         elif self.compiled == "xla" and fixed:
-            self._for_shape_of(block)(*block)
+            self._shapes.add((self._xla, *(tuple(column.shape) for column in tf.nest.flatten(block[0]))))
+            self._xla(*block)
         elif single:
             self._single(*block)
         else:
@@ -160,13 +170,13 @@ class TrainingLoop:
     @property
     def traces(self) -> int:
         """The number of times that the loop has been traced."""
-        each = (function for plain, xla, _ in self._phases.values() for function in (plain, *xla.values()))
+        each = (function for plain, xla, _ in self._phases.values() for function in (plain, xla))
         return sum(int(function.experimental_get_tracing_count()) for function in each)
 
     @property
     def compilations(self) -> int:
-        """The number of shapes that XLA has compiled the loop for, over all phases."""
-        return sum(len(xla) for _, xla, _ in self._phases.values())
+        """The number of compilations by XLA: one for each shape of blocks in each phase."""
+        return len(self._shapes)
 
     def compiled_gradients(self) -> Any:
         """Return a compiled function from a prepared block to the gradients of its first batch. It changes no weight.
@@ -182,14 +192,6 @@ class TrainingLoop:
             self.distribution.run(self._update_metrics, own, batch.step, batch.parts)
         found = [gradient for each in self.trained for gradient in each.gradients(self._read, own, batch)]
         return [tf.convert_to_tensor(gradient) for gradient in found]
-
-    def _for_shape_of(self, block: DeviceBlock) -> Any:
-        """Return the function that XLA compiles for the shape of a block."""
-        shape = tuple(tuple(column.shape) for column in tf.nest.flatten(block[0]))
-        if shape not in self._xla:
-            # TensorFlow warns of several traces of one function.
-            self._xla[shape] = tf.function(self._run_under_xla, autograph=False, jit_compile=True)
-        return self._xla[shape]
 
     def _run_under_xla(self, *block: Any) -> None:
         # Set while the loop is traced.
