@@ -82,6 +82,13 @@ BENCHMARKS = (
         quick=("--epochs", "2", "--rounds", "1", "--batches", "256"),
     ),
     Benchmark(
+        "variable_length",
+        "Texts of varying length",
+        "An epoch of a bidirectional LSTM on texts of varying length, relative to `Model.fit` on the same batches. For "
+        "XLA, batches are padded to a few sizes.",
+        quick=("--epochs", "2", "--rounds", "1", "--texts", "512"),
+    ),
+    Benchmark(
         "pipeline",
         "The data pipeline",
         "Samples per second of a task of about 1 ms in Python and in NumPy, with 0, 1 and 2 worker processes.",

@@ -48,7 +48,7 @@ class Variant:
         begun, begun_cpu = time.perf_counter(), time.process_time()
         if engine.loop.step_log is not None:
             engine.loop.step_log.expect(*self._chunks._logged(0, self._block))
-        engine.loop.run(self._prepared, full=True)
+        engine.loop.run(self._prepared, fixed=True)
         engine.metrics.result()
         if engine.loop.step_log is not None:
             self._events.write_points(TRAIN_STEPS, [(each.step, each.logs) for each in engine.loop.step_log.read()])

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.data.batching import Batching
-from aipcore.data.dataset import Batch, Columns, Dataset
+from aipcore.data.dataset import Batch, Columns, Dataset, Padding
+from aipcore.data.padding_sizes import Size, fitting_size, pad_to, size_of
 from aipcore.data.sampler import SampleOrder, SequentialOrder, Visits
 from aipcore.errors import DataError
 
@@ -95,6 +97,8 @@ class Block:
         targets: likewise.
         weights: likewise, in float32; empty if the samples are not weighted.
         meta: the `Sample.meta` of the samples in valid batches, in order, or None if the data has none.
+        fixed: True if the block has a shape that many blocks have: its batches are full, and samples of varying size
+            are padded to one of a few sizes.
     """
 
     first: int
@@ -104,6 +108,17 @@ class Block:
     targets: Columns
     weights: Columns = attrs.field(factory=dict)
     meta: Sequence[Any] | None = None
+    fixed: bool = False
+
+    @property
+    def sides(self) -> tuple[Columns, Columns, Columns]:
+        """The columns of the inputs, the targets and the weights, as in `SIDES`."""
+        return self.inputs, self.targets, self.weights
+
+    def padded(self, dataset: Dataset, size: Size, padding: Padding) -> Block:
+        """Return the block with batches of samples of varying size padded to a size."""
+        inputs, targets, weights = pad_to(self.sides, dataset.specs(), size, padding)
+        return attrs.evolve(self, inputs=inputs, targets=targets, weights=weights)
 
 
 @attrs.frozen
@@ -135,8 +150,20 @@ class DataLoader:
         self.batching = batching
         self.share = share
 
+    @cached_property
+    def padding(self) -> Padding:
+        """The padding values of the dataset."""
+        return self.dataset.known().padding
+
     def blocks(
-        self, epoch: int, *, chunk: int, first: int = 0, room: int = 0, ends: Collection[int] = ()
+        self,
+        epoch: int,
+        *,
+        chunk: int,
+        first: int = 0,
+        room: int = 0,
+        ends: Collection[int] = (),
+        sizes: Sequence[Size] = (),
     ) -> Generator[Block, None, None]:
         """Yield the blocks of an epoch, from batch `first` on.
 
@@ -150,6 +177,8 @@ class DataLoader:
             room: the number of batches that blocks of full batches are padded to with zeros, so that all have one
                 shape; 0: no padding.
             ends: batches of the epoch, counted from 1, after which a block must end.
+            sizes: the sizes that full batches of samples of varying size are padded to, in ascending order. A batch
+                that is larger than all of them is only padded to its largest sample.
 
         Raises:
             DataError: no sample of the epoch could be used.
@@ -163,9 +192,34 @@ class DataLoader:
                 full = span.batch_size == self.batching.batch_size
                 for block in self._cut(span, part, room if full else 0):
                     empty = False
-                    yield block
+                    yield self._fixed(block, sizes)
         if empty and spans and first == 0:
             raise DataError("No sample of the epoch could be used. Set --data.on_error raise to see the error.")
+
+    def spread_blocks(self, most: int) -> Generator[Block, None, None]:
+        """Yield some full batches of the first epoch, one in each block: spread over it, or its first ones of a stream.
+
+        Args:
+            most: the maximum number of batches.
+        """
+        full = self.batching.full_steps
+        last = min(most, full) if isinstance(self.order, SequentialOrder) else full
+        steps = np.unique(np.linspace(0, last - 1, min(most, full)).astype(int))
+        spans = [_Span(step, 1, self.batching.batch_size) for step in steps.tolist()]
+        with closing(self.dataset.batches(self._visits(0, span) for span in spans)) as made:
+            for span, part in zip(spans, made, strict=True):
+                yield from self._cut(span, part, 0)
+
+    def _fixed(self, block: Block, sizes: Sequence[Size]) -> Block:
+        """Return the block, padded to the first size that is large enough, if it has a full batch."""
+        if block.batch_size != self.batching.batch_size:
+            return block
+        if not self.dataset.uniform:
+            size = fitting_size(sizes, size_of(block.sides, self.dataset.specs()))
+            if size is None:
+                return block
+            block = block.padded(self.dataset, size, self.padding)
+        return attrs.evolve(block, fixed=True)
 
     def _spans(self, first: int, chunk: int, ends: Sequence[int]) -> Iterator[_Span]:
         batching = self.batching

@@ -180,6 +180,12 @@ class TrainerParams:
         help="Compile the training loop with XLA. auto times the run with and without XLA if it is long enough to "
         "benefit.",
     )
+    padding_sizes: int = field(
+        8,
+        help="Maximum number of sizes for batches of varying size. Batches are padded to these sizes only for XLA, "
+        "which compiles the loop for each of them. More sizes need less padding and more compilations.",
+        check=at_least(1),
+    )
     tune: Literal["auto", "off"] = field(
         "auto",
         help="Measure the fastest way to train before the first batch. auto measures whether XLA is faster and how "

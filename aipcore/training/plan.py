@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from aipcore.data.batching import Batching
 from aipcore.data.class_weight import Table
+from aipcore.data.padding_sizes import describe_sizes
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.preprocessed import PreprocessedDataset
 from aipcore.data.streamed import StreamDataset
@@ -87,6 +88,7 @@ def describe_run(
         ("device", describe_device(trainer.precision, model.distribution, trainer.device.strategy)),
         *describe_ports(model.distribution.processes.addresses),
         ("loop", describe_compilation(compilation, steps_per_call, data.batching, per_batch)),
+        *describe_padding(compilation),
         ("seed", str(seed)),
         ("output", describe_output(output_dir)),
         *describe_unused_names(scenario),
@@ -275,6 +277,15 @@ def describe_compilation(compilation: Compilation, steps: int, batching: Batchin
     last = ", 1 for the last batch" if 1 < steps == batching.full_steps < batching.steps else ""
     why = f", for {' and '.join(per_batch)}" if per_batch else ""
     return f"{ways[compilation.mode]} ({compilation.reason}), {count(steps, 'step')} per call{last}{why}"
+
+
+def describe_padding(compilation: Compilation) -> list[tuple[str, str]]:
+    """Describe the sizes that batches of samples of varying size are padded to, if there are any."""
+    if not compilation.sizes:
+        return []
+    sizes = count(len(compilation.sizes), "size")
+    what = f"batches are padded to {sizes} for XLA: {describe_sizes(compilation.sizes)}"
+    return [("padding", f"{what}; {compilation.padding:.0%} more elements")]
 
 
 def describe_output(output_dir: Path | None) -> str:

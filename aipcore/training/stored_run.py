@@ -47,7 +47,7 @@ REFUSED: Mapping[str, str] = {
 
 _UPDATE = re.compile(r"^trainer\.updates\.[^.]+\.")
 
-RECOMPILE = ("trainer.tune", "trainer.jit_compile", "trainer.force_eager")
+RECOMPILE = ("trainer.tune", "trainer.jit_compile", "trainer.padding_sizes", "trainer.force_eager")
 """Parameters whose change causes a new choice of the compilation."""
 
 

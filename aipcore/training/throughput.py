@@ -24,12 +24,11 @@ def samples_per_second(
     state = variables.read()
     loop, loader = model.loop, model.loader
     loop.compiled = compilation.mode
-    with closing(loader.blocks(0, chunk=compilation.chunk)) as blocks:
+    with closing(loader.blocks(0, chunk=compilation.chunk, sizes=compilation.sizes)) as blocks:
         block = next(blocks)
-    full = block.batch_size == loader.batching.batch_size
 
     def once() -> None:
-        loop.run(loop.prepare(block, [True] * block.steps), full=full, single=False)
+        loop.run(loop.prepare(block, [True] * block.steps), fixed=block.fixed, single=False)
         # Reading a value waits for pending work on the device.
         model.metrics.result()
 

@@ -278,6 +278,7 @@ class Trainer:
             self.state.variables,
             tune=self._params.tune,
             jit_compile=self._params.jit_compile,
+            padding_sizes=self._params.padding_sizes,
             eager=self._params.force_eager,
             total_steps=self.state.total_batches,
             look=self._look,
@@ -331,8 +332,7 @@ class Trainer:
         if self.state.compilation is None:
             with interruption.breaking():
                 self.state.compilation = self.compile()
-        self.engine.loop.compiled = self.state.compilation.mode
-        self._chunks.chunk = self._steps_per_call(self.state.compilation)
+        self._chunks.use(self.state.compilation, self._steps_per_call(self.state.compilation))
         self.about |= self._run_writer.write_preprocessing(self.data.preprocessing)
         self._reporter.plan(self.plan())
         if self._warm_start is not None:

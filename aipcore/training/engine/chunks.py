@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -10,8 +10,9 @@ import attrs
 
 from aipcore.data.batching import Batching
 from aipcore.data.loader import Block, DataLoader, Prefetcher
+from aipcore.data.padding_sizes import Size
 from aipcore.scenario.replica_metrics import ReplicaMetrics
-from aipcore.training.engine.compilation import xla_room
+from aipcore.training.engine.compilation import Compilation, xla_room
 from aipcore.training.engine.learning_rate import last_rate
 from aipcore.training.engine.phases import RatePhases
 from aipcore.training.engine.step_log import ROWS, StepValues
@@ -53,6 +54,7 @@ class ChunkLoop:
 
     _prefetcher: Prefetcher | None = None
     _before = 0
+    _sizes: Sequence[Size] = ()
 
     def __init__(
         self,
@@ -72,6 +74,10 @@ class ChunkLoop:
         self._profiler = profiler
         self._batching, self._steps, self._check = batching, steps, check
         self._across = across
+
+    def use(self, compilation: Compilation, chunk: int) -> None:
+        """Train with a compilation, and at most `chunk` batches in a chunk."""
+        self._loop.compiled, self._sizes, self.chunk = compilation.mode, compilation.sizes, chunk
 
     def epoch(
         self, epoch: int, first: int, completed: int, begin: Callable[[int], object]
@@ -99,7 +105,7 @@ class ChunkLoop:
                 if log is not None:
                     log.expect(updates, ends)
                 with self._profiler.around(epoch, block) as traced:
-                    self._loop.run(prepared, full=block.batch_size == self._batching.batch_size, single=traced)
+                    self._loop.run(prepared, fixed=block.fixed, single=traced)
                     logs = self._metrics.result()
                 if epoch == 0 and block.first == 0 and self._check is not None:
                     self._check(logs["loss"], block.steps)
@@ -121,7 +127,8 @@ class ChunkLoop:
             chunk = min(chunk, (ROWS - 1) * self._steps.log * self._steps.accumulate_steps)
         ends = [*self._steps.ends(completed, log=self._loop.step_log is None), *self._profiler.ends(epoch)]
         ends += self._phases.ends(epoch)
-        with closing(self._loader.blocks(epoch, chunk=chunk, first=first, room=room, ends=ends)) as blocks:
+        sizes = self._sizes
+        with closing(self._loader.blocks(epoch, chunk=chunk, first=first, room=room, ends=ends, sizes=sizes)) as blocks:
             for block in blocks:
                 if block.first >= self._steps.end(completed):
                     return

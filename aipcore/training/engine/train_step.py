@@ -47,9 +47,9 @@ class TrainingLoop:
         average: the EMA of all trained weights, or None.
 
     Attributes:
-        compiled: the mode of full blocks: "graph", "xla" or "eager". With "xla", batches of another shape (the partial
-            last batch of an epoch, samples of varying size) run as "graph", so that each shape does not cost an XLA
-            compilation.
+        compiled: the mode of blocks: "graph", "xla" or "eager". With "xla", blocks that are not `Block.fixed` (the
+            partial last batch of an epoch, samples larger than all padding sizes) run as "graph", so that each shape
+            does not cost an XLA compilation.
         step_log: keeps the values of logged updates, or None.
     """
 
@@ -88,6 +88,8 @@ class TrainingLoop:
             scalar,
             scalar,
         ]
+        self._varies = any(None in spec.shape for side in specs for spec in side.values())
+        self._shapes: set[Any] = set()
         self._phases: dict[Hashable, tuple[Any, Any, Any]] = {}
         self.switch(None)
 
@@ -101,7 +103,14 @@ class TrainingLoop:
                 tf.function(function, autograph=False, input_signature=self._signature)
                 for function in (self._run, self._run_single)
             )
-            self._phases[phase] = plain, tf.function(self._run_under_xla, autograph=False, jit_compile=True), single
+            # With the shapes of samples of varying size, one trace serves all shapes that XLA compiles.
+            xla = tf.function(
+                self._run_under_xla,
+                autograph=False,
+                jit_compile=True,
+                input_signature=self._signature if self._varies else None,
+            )
+            self._phases[phase] = plain, xla, single
         self._plain, self._xla, self._single = self._phases[phase]
 
     @property
@@ -133,18 +142,19 @@ class TrainingLoop:
             tf.constant(block.batch_size, tf.int32),
         )
 
-    def run(self, block: DeviceBlock, *, full: bool, single: bool = False) -> None:
+    def run(self, block: DeviceBlock, *, fixed: bool, single: bool = False) -> None:
         """Run the steps of a block.
 
         Args:
             block: the result of `prepare`.
-            full: True if the block has the one shape that XLA is compiled for.
+            fixed: `Block.fixed`. XLA compiles the loop for each shape of these blocks.
             single: if True, run its one step without a loop around it, because a profile counts the iterations of any
                 loop as training steps.
         """
         if self.compiled == "eager":
             self._run(*block)
-        elif self.compiled == "xla" and full:
+        elif self.compiled == "xla" and fixed:
+            self._shapes.add((self._xla, *(tuple(column.shape) for column in tf.nest.flatten(block[0]))))
             self._xla(*block)
         elif single:
             self._single(*block)
@@ -162,6 +172,26 @@ class TrainingLoop:
         """The number of times that the loop has been traced."""
         each = (function for plain, xla, _ in self._phases.values() for function in (plain, xla))
         return sum(int(function.experimental_get_tracing_count()) for function in each)
+
+    @property
+    def compilations(self) -> int:
+        """The number of compilations by XLA: one for each shape of blocks in each phase."""
+        return len(self._shapes)
+
+    def compiled_gradients(self) -> Any:
+        """Return a compiled function from a prepared block to the gradients of its first batch. It changes no weight.
+
+        It updates the metrics. With accumulation, the gradients are added to those of the group instead.
+        """
+        return tf.function(self._gradients, autograph=False, input_signature=self._signature)
+
+    def _gradients(self, columns: Any, updates: Any, steps: Any, parts: Any, size: Any) -> list[Any]:
+        del updates, steps
+        own, batch = self.distribution.per_replica(columns), Batch(tf.constant(0), parts, size)
+        if self._separate_metrics:
+            self.distribution.run(self._update_metrics, own, batch.step, batch.parts)
+        found = [gradient for each in self.trained for gradient in each.gradients(self._read, own, batch)]
+        return [tf.convert_to_tensor(gradient) for gradient in found]
 
     def _run_under_xla(self, *block: Any) -> None:
         # Set while the loop is traced.
