@@ -40,6 +40,7 @@ SECTIONS = {
             "scenario/tables.py": ["read_columns"],
             "scenario/updates.py": ["Update", "TargetNetwork"],
             "scenario/evaluator.py": ["Evaluator"],
+            "scenario/ctc.py": ["ctc_loss"],
         },
     ),
     "Samples and processors": (

@@ -14,7 +14,7 @@ from aip_plugins.scenarios.text_line_recognition.params import TextLineParams
 from aip_plugins.scenarios.text_line_recognition.printing import PrintedLines
 
 from aipcore.errors import DataError
-from aipcore.scenario import Evaluator, ListFileScenario, Sample
+from aipcore.scenario import Evaluator, ListFileScenario, Sample, ctc_loss
 
 TEXT_SUFFIX = ".gt.txt"
 LONGEST_TEXT = 100_000
@@ -153,7 +153,7 @@ class TextLineRecognition(ListFileScenario):
         text = ops.sum(ops.where(moved, text[:, :, None], 0), axis=1)
         lengths = ops.sum(ops.cast(known, "int32"), axis=-1)
         steps = ops.broadcast_to(ops.shape(logits)[1], ops.shape(lengths))
-        return {"ctc": ops.ctc_loss(text, logits, lengths, steps, mask_index=0)}
+        return {"ctc": ctc_loss(text, logits, lengths, steps)}
 
     def metrics(self) -> Any:
         """Return the character error rate."""
