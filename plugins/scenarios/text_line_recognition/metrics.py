@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from aip_plugins.scenarios.text_line_recognition.codec import Codec
 
@@ -24,17 +25,25 @@ class CharacterErrorRate(keras.metrics.Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Update with texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
         del sample_weight
-        best = tf.argmax(y_pred, axis=-1, output_type=tf.int32)
-        before = tf.pad(best[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
-        read = _sparse(best, (best != before) & (best > 0))
-        truth = _sparse(tf.cast(y_true, tf.int32), tf.cast(y_true, tf.int32) > 0)
-        distances = tf.edit_distance(read, truth, normalize=False)
-        self.errors.assign_add(tf.reduce_sum(distances))
-        self.characters.assign_add(tf.cast(tf.size(truth.values), tf.float32))
+        self.errors.assign_add(tf.reduce_sum(path_distances(y_true, y_pred)))
+        self.characters.assign_add(tf.cast(tf.math.count_nonzero(tf.cast(y_true, tf.int32) > 0), tf.float32))
 
     def result(self) -> Any:
         """Return a float32 scalar; 0 without any text, above 1 with more errors than characters."""
         return tf.math.divide_no_nan(self.errors.value, self.characters.value)
+
+
+def path_distances(texts: Any, logits: Any) -> Any:
+    """Return the edit distance of the most probable path of each line to its text, float32 [batch].
+
+    Args:
+        texts: int [batch, characters], padded with 0.
+        logits: [batch, steps, classes].
+    """
+    best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    before = tf.pad(best[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
+    truth = tf.cast(texts, tf.int32)
+    return tf.edit_distance(_sparse(best, (best != before) & (best > 0)), _sparse(truth, truth > 0), normalize=False)
 
 
 def _sparse(numbers: Any, kept: Any) -> tf.SparseTensor:
@@ -58,15 +67,17 @@ class ReadingEvaluator(Evaluator):
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
         """Update with texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
         del meta
-        for numbers, logits in zip(targets["text"], outputs["text"], strict=True):
-            truth, read = self.codec.decode(numbers.tolist()), self.codec.read(logits)[0]
-            errors = edit_distance(read, truth)
-            self.errors += errors
-            self.characters += len(truth)
-            self.lines += 1
-            self.wrong_lines += errors > 0
-            if errors:
-                self.worst = sorted([*self.worst, (errors, truth, read)], key=lambda line: -line[0])[:3]
+        texts, logits = targets["text"], outputs["text"]
+        distances = np.asarray(path_distances(texts, logits)).astype(int)
+        self.errors += int(distances.sum())
+        self.characters += int((texts > 0).sum())
+        self.lines += len(texts)
+        self.wrong_lines += int((distances > 0).sum())
+        for line in np.argsort(-distances, kind="stable")[:3]:
+            if distances[line]:
+                truth, read = self.codec.decode(texts[line].tolist()), self.codec.read(logits[line])[0]
+                self.worst.append((int(distances[line]), truth, read))
+        self.worst = sorted(self.worst, key=lambda line: -line[0])[:3]
 
     def result(self) -> dict[str, float]:
         """Return the character and line error rates."""
