@@ -16,7 +16,8 @@ def models(dtype: str = "float32") -> tuple[Any, Any]:
     made = []
     for layer in (Bidirectional, keras.layers.Bidirectional):
         inputs, mask = keras.Input((None, 7), name="inputs"), keras.Input((None,), dtype="bool", name="mask")
-        outputs = layer(keras.layers.LSTM(5, return_sequences=True), name="line", dtype=dtype)(inputs, mask=mask)
+        lstm = keras.layers.LSTM(5, return_sequences=True, name="lstm", dtype=dtype)
+        outputs = layer(lstm, name="line", dtype=dtype)(inputs, mask=mask)
         made.append(keras.Model([inputs, mask], outputs))
     for weight in made[0].weights:
         weight.assign(np.random.default_rng(0).normal(0, 0.5, weight.shape))
@@ -31,7 +32,7 @@ def test_equals_keras(compiled: bool, training: bool) -> None:
     import tensorflow as tf
 
     values = np.random.default_rng(1).normal(size=(4, 9, 7)).astype(np.float32)
-    mask = np.arange(9) < np.array([9, 4, 1, 0])[:, None]
+    mask = tf.constant(np.arange(9) < np.array([9, 4, 1, 0])[:, None])
 
     def run(model: Any, inputs: Any) -> Any:
         with tf.GradientTape() as tape:

@@ -11,8 +11,8 @@ import tensorflow as tf
 class Bidirectional(keras.layers.Bidirectional):
     """`keras.layers.Bidirectional` of an LSTM over padded sequences, with the same weights, values and saved form.
 
-    On a CPU, all steps and both directions are projected at once, one loop runs both directions, and its gradient adds
-    up the gradients of the weights after the loop. On a GPU, this is the layer of Keras, which uses cuDNN.
+    On a CPU, the gradient of the loop over the steps is computed by hand: the gradients of the weights are products of
+    large matrices after the loop instead of sums in each step. On a GPU, this is the layer of Keras, which uses cuDNN.
 
     Args:
         layer: an LSTM that returns sequences, with the default activations and without dropout and state.
@@ -26,24 +26,22 @@ class Bidirectional(keras.layers.Bidirectional):
 
         Args:
             sequences: padded at their ends.
-            initial_state: only on a GPU.
+            initial_state: as in Keras.
             mask: False for the padding, bool [batch, steps].
             training: True for training mode.
         """
         if initial_state is not None or mask is None or tf.config.list_logical_devices("GPU"):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        cells = self.forward_layer.cell, self.backward_layer.cell
-        kernel, bias = (
-            tf.concat([_sigmoids_first(getattr(cell, name)) for cell in cells], axis=-1) for name in ("kernel", "bias")
-        )
-        recurrent = tf.stack([_sigmoids_first(cell.recurrent_kernel) for cell in cells])
-        lengths = tf.math.count_nonzero(mask, axis=1, dtype=tf.int32)
-        # Time comes first. The backward direction starts at the end of each sequence, so the loop needs no mask.
-        forward, backward = tf.split(tf.tensordot(tf.transpose(sequences, (1, 0, 2)), kernel, 1) + bias, 2, axis=-1)
-        projected = tf.stack([forward, _reverse(backward, lengths)], axis=1)
-        outputs = (_recur if training else _outputs)(projected, recurrent)
-        outputs = tf.concat([outputs[:, 0], _reverse(outputs[:, 1], lengths)], axis=-1)
-        return tf.transpose(outputs, (1, 0, 2)) * tf.cast(mask, outputs.dtype)[:, :, None]
+        mask = tf.cast(mask, sequences.dtype)[:, :, None]
+        directions = []
+        for layer in (self.forward_layer, self.backward_layer):
+            cell = layer.cell
+            weights = [_sigmoids_first(each) for each in (cell.kernel, cell.recurrent_kernel, cell.bias)]
+            run = _Steps(mask, reverse=layer.go_backwards)
+            directions.append(
+                tf.custom_gradient(run.with_gradient)(sequences, *weights) if training else run(sequences, *weights)
+            )
+        return tf.concat(directions, axis=-1)
 
 
 def _sigmoids_first(weights: Any) -> Any:
@@ -52,82 +50,95 @@ def _sigmoids_first(weights: Any) -> Any:
     return tf.concat([entry, forget, exit_, candidate], axis=-1)
 
 
-def _reverse(values: Any, lengths: Any) -> Any:
-    """Reverse the steps of each sequence in values of shape [steps, batch, ...], and keep its padding at the end."""
-    return tf.reverse_sequence(values, lengths, seq_axis=0, batch_axis=1)
-
-
-def _outputs(projected: Any, recurrent: Any) -> Any:
-    """Return the outputs of LSTMs, [steps, directions, batch, units].
+class _Steps:
+    """An LSTM in one direction.
 
     Args:
-        projected: the inputs multiplied by the kernel, with the bias, [steps, directions, batch, 4 * units].
-        recurrent: the recurrent kernels, [directions, units, 4 * units].
+        mask: 1 for the steps of a sequence and 0 for its padding, [batch, steps, 1].
+        reverse: True to begin with the last step.
     """
-    return _run(projected, recurrent, keep=False)[0]
 
+    def __init__(self, mask: Any, *, reverse: bool) -> None:
+        self.mask = mask
+        self.reverse = reverse
 
-@tf.custom_gradient
-def _recur(projected: Any, recurrent: Any) -> Any:
-    """Return the same as `_outputs`, with a gradient that is fast."""
-    outputs, states, sigmoids, candidates = _run(projected, recurrent, keep=True)
+    def __call__(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
+        """Return the outputs, [batch, steps, units], for inputs of shape [batch, steps, features]."""
+        return self._run(inputs, kernel, recurrent, bias, keep=False)[0]
 
-    def gradient(upstream: Any) -> Any:
-        entry, forget, exit_ = tf.split(sigmoids, 3, axis=-1)
-        before = tf.concat([tf.zeros_like(states[:1]), states[:-1]], axis=0)
-        squashed = tf.tanh(states)
-        # The derivatives of a step with respect to its gates, but for factors that depend on later steps.
-        slopes = tf.concat(
-            [
-                candidates * entry * (1 - entry),
-                before * forget * (1 - forget),
-                squashed * exit_ * (1 - exit_),
-                entry * (1 - candidates * candidates),
-            ],
-            axis=-1,
-        )
-        through = exit_ * (1 - squashed * squashed)
-        upstreams, slopes, throughs, forgets = (_array(each) for each in (upstream, slopes, through, forget))
+    def with_gradient(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
+        """Return the outputs, and the function of their gradient."""
+        outputs, states, sigmoids, candidates = self._run(inputs, kernel, recurrent, bias, keep=True)
+        steps, features, units = tf.shape(inputs)[1], inputs.shape[2], recurrent.shape[0]
 
-        def body(step: Any, of_output: Any, of_state: Any, found: Any) -> Any:
-            step -= 1
-            of_output += upstreams.read(step)
-            of_state += of_output * throughs.read(step)
-            of_gates = tf.concat([of_state, of_state, of_output, of_state], axis=-1) * slopes.read(step)
-            of_state *= forgets.read(step)
-            return step, tf.matmul(of_gates, recurrent, transpose_b=True), of_state, found.write(step, of_gates)
+        def gradient(upstream: Any) -> Any:
+            def body(step: Any, of_output: Any, of_state: Any, state: Any, found: Any) -> Any:
+                step -= 1
+                place = self._place(step, steps)
+                before, gates, candidate, squashed = (
+                    states.read(step),
+                    sigmoids.read(step),
+                    candidates.read(step),
+                    tf.tanh(state),
+                )
+                entry, forget, exit_ = tf.split(gates, 3, axis=-1)
+                of_output += tf.gather(upstream, place, axis=1)
+                of_state += tf.raw_ops.TanhGrad(y=squashed, dy=of_output * exit_)
+                of_state *= tf.gather(self.mask, place, axis=1)
+                of_gates = tf.concat([of_state * candidate, of_state * before, of_output * squashed], axis=-1)
+                of_gates = tf.raw_ops.SigmoidGrad(y=gates, dy=of_gates)
+                of_gates = tf.concat([of_gates, tf.raw_ops.TanhGrad(y=candidate, dy=of_state * entry)], axis=-1)
+                found = found.write(place, of_gates)
+                return step, tf.matmul(of_gates, recurrent, transpose_b=True), of_state * forget, before, found
 
-        steps, zeros = tf.shape(projected)[0], tf.zeros_like(states[0])
-        found = tf.TensorArray(projected.dtype, steps, element_shape=projected.shape[1:])
-        loop = tf.while_loop(lambda step, *_: step > 0, body, (steps, zeros, zeros, found), parallel_iterations=1)
-        of_gates = loop[-1].stack()
-        earlier = tf.concat([tf.zeros_like(outputs[:1]), outputs[:-1]], axis=0)
-        return of_gates, tf.einsum("tdbu,tdbg->dug", earlier, of_gates)
+            found = tf.TensorArray(inputs.dtype, steps, element_shape=(inputs.shape[0], 4 * units))
+            zeros = tf.zeros_like(outputs[:, 0])
+            start = (steps, zeros, zeros, states.read(steps), found)
+            found = tf.while_loop(lambda step, *_: step > 0, body, start, parallel_iterations=1)[-1]
+            of_gates = tf.reshape(tf.transpose(found.stack(), (1, 0, 2)), (-1, 4 * units))
+            if self.reverse:
+                earlier = tf.pad(outputs[:, 1:], [[0, 0], [0, 1], [0, 0]])
+            else:
+                earlier = tf.pad(outputs[:, :-1], [[0, 0], [1, 0], [0, 0]])
+            of_inputs = tf.reshape(tf.matmul(of_gates, kernel, transpose_b=True), tf.shape(inputs))
+            of_kernel = tf.matmul(tf.reshape(inputs, (-1, features)), of_gates, transpose_a=True)
+            of_recurrent = tf.matmul(tf.reshape(earlier, (-1, units)), of_gates, transpose_a=True)
+            return of_inputs, of_kernel, of_recurrent, tf.reduce_sum(of_gates, axis=0)
 
-    return outputs, gradient
+        return outputs, gradient
 
+    def _run(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any, *, keep: bool) -> list[Any]:
+        """Return the outputs. If `keep`, also arrays of the states before each step, sigmoid gates and candidates."""
+        steps, units = tf.shape(inputs)[1], recurrent.shape[0]
+        both = tf.concat([kernel, recurrent], axis=0)
 
-def _run(projected: Any, recurrent: Any, *, keep: bool) -> list[Any]:
-    """Return the outputs of all steps. If `keep`, also the states, the sigmoid gates and the candidates."""
-    steps, units = tf.shape(projected)[0], recurrent.shape[1]
-    inputs = _array(projected)
+        def body(step: Any, output: Any, state: Any, outputs: Any, *kept: Any) -> Any:
+            place = self._place(step, steps)
+            given = tf.concat([tf.gather(inputs, place, axis=1), output], axis=-1)
+            gates = tf.nn.bias_add(tf.matmul(given, both), bias)
+            sigmoids, candidate = tf.sigmoid(gates[:, : 3 * units]), tf.tanh(gates[:, 3 * units :])
+            entry, forget, exit_ = tf.split(sigmoids, 3, axis=-1)
+            after = (forget * state + entry * candidate) * tf.gather(self.mask, place, axis=1)
+            output = exit_ * tf.tanh(after)
+            if keep:
+                states, *others = kept
+                others = [array.write(step, value) for array, value in zip(others, (sigmoids, candidate), strict=True)]
+                kept = (states.write(step + 1, after), *others)
+            return step + 1, output, after, outputs.write(place, output), *kept
 
-    def body(step: Any, output: Any, state: Any, *kept: Any) -> Any:
-        gates = inputs.read(step) + tf.matmul(output, recurrent)
-        sigmoids, candidate = tf.sigmoid(gates[..., : 3 * units]), tf.tanh(gates[..., 3 * units :])
-        entry, forget, exit_ = tf.split(sigmoids, 3, axis=-1)
-        state = forget * state + entry * candidate
-        output = exit_ * tf.tanh(state)
-        values = (output, state, sigmoids, candidate)
-        return step + 1, output, state, *(array.write(step, value) for array, value in zip(kept, values, strict=False))
+        zeros = tf.zeros_like(inputs[:, 0, :1]) * tf.zeros((1, units), inputs.dtype)
+        arrays = [tf.TensorArray(inputs.dtype, steps, element_shape=(inputs.shape[0], units))]
+        if keep:
+            sizes = ((units, 1), (3 * units, 0), (units, 0))
+            arrays += [
+                tf.TensorArray(
+                    inputs.dtype, steps + more, element_shape=(inputs.shape[0], size), clear_after_read=False
+                )
+                for size, more in sizes
+            ]
+            arrays[1] = arrays[1].write(0, zeros)
+        loop = tf.while_loop(lambda step, *_: step < steps, body, (0, zeros, zeros, *arrays), parallel_iterations=1)
+        return [tf.transpose(loop[3].stack(), (1, 0, 2)), *loop[4:]]
 
-    sizes = (units, units, 3 * units, units) if keep else (units,)
-    shape = projected.shape[1:-1]
-    kept = [tf.TensorArray(projected.dtype, steps, element_shape=(*shape, size)) for size in sizes]
-    zeros = tf.zeros_like(projected[0, :, :, :units])
-    loop = tf.while_loop(lambda step, *_: step < steps, body, (0, zeros, zeros, *kept), parallel_iterations=1)
-    return [array.stack() for array in loop[3:]]
-
-
-def _array(values: Any) -> Any:
-    return tf.TensorArray(values.dtype, tf.shape(values)[0], element_shape=values.shape[1:]).unstack(values)
+    def _place(self, step: Any, steps: Any) -> Any:
+        return steps - 1 - step if self.reverse else step
