@@ -41,6 +41,7 @@ SECTIONS = {
             "scenario/class_weights.py": ["adapted_classes"],
             "scenario/updates.py": ["Update", "TargetNetwork"],
             "scenario/evaluator.py": ["Evaluator"],
+            "scenario/ctc.py": ["ctc_loss"],
         },
     ),
     "Samples and processors": (

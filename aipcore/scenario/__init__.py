@@ -11,6 +11,7 @@ from aipcore.data.processor import (
 from aipcore.data.sample import ColumnSpec, Sample, SampleBatch
 from aipcore.data.stream import Stream
 from aipcore.scenario.class_weights import adapted_classes
+from aipcore.scenario.ctc import ctc_loss
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.list_file import ListFileData, ListFileParams, ListFileScenario, matching_files
 from aipcore.scenario.params import DataParams, ModelParams, ScenarioParams
@@ -46,6 +47,7 @@ __all__ = [
     "TargetNetwork",
     "Update",
     "adapted_classes",
+    "ctc_loss",
     "matching_files",
     "read_columns",
 ]

@@ -144,18 +144,26 @@ def test_edit_distance(one: str, other: str, distance: int) -> None:
     assert edit_distance(one, other) == edit_distance(other, one) == distance
 
 
-def test_metric_equals_the_evaluator() -> None:
-    """On random logits, the compiled metric equals the plain definition."""
+def test_error_rates_by_definition() -> None:
+    """On random logits, the metric and the evaluator have the distances of the read texts to the true ones."""
     random = np.random.default_rng(3)
     logits = random.normal(size=(20, 15, 5)).astype(np.float32)
     texts = np.zeros((20, 6), np.int32)
     for row, length in zip(texts, random.integers(1, 7, 20), strict=True):
         row[:length] = random.integers(1, 5, length)
-    metric, evaluator = CharacterErrorRate(), ReadingEvaluator(Codec("abcd"))
+    codec = Codec("abcd")
+    metric, evaluator = CharacterErrorRate(), ReadingEvaluator(codec)
     for part in (slice(0, 7), slice(7, 20)):
         metric.update_state(texts[part], logits[part])
         evaluator.update({"text": texts[part]}, {"text": logits[part]}, None)
-    assert float(metric.result()) == pytest.approx(evaluator.result()["character_error_rate"])
+    pairs = [(codec.decode(row.tolist()), codec.read(each)[0]) for row, each in zip(texts, logits, strict=True)]
+    distances = [edit_distance(read, truth) for truth, read in pairs]
+    rate = sum(distances) / sum(len(truth) for truth, _ in pairs)
+    assert float(metric.result()) == pytest.approx(rate)
+    wrong = sum(distance > 0 for distance in distances) / 20
+    assert evaluator.result() == {"character_error_rate": pytest.approx(rate), "line_error_rate": wrong}
+    worst = max(zip(distances, pairs, strict=True), key=lambda line: line[0])[1]
+    assert evaluator.report().startswith(f"Worst lines: {worst[0]!r} read as {worst[1]!r}")
 
 
 def test_loss_of_unknown_characters() -> None:
@@ -209,16 +217,23 @@ def test_printed_lines_are_functions_of_the_index() -> None:
 
 
 def test_a_line_is_read_alike_in_any_batch(make_trainer: Callable[..., Any]) -> None:
-    """The logits of a short line alone and beside a long one are equal, and blank after its end."""
+    """The logits of short lines alone and beside a long one are equal, and blank after their ends."""
     from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
 
     trainer = make_trainer(TextLineRecognition, "--data.printed_lines", "20", "--data.alphabet", ALPHABET)
-    images, widths = np.random.default_rng(0).random((2, 90, 32, 1), np.float32), np.array([[37], [90]], np.int32)
-    images[0, 37:] = 0
-    both = trainer.engine.graph({"image": images, "width": widths}, training=False)["text"].numpy()
-    alone = trainer.engine.graph({"image": images[:1, :37], "width": widths[:1]}, training=False)["text"].numpy()
-    np.testing.assert_allclose(both[0, : alone.shape[1]], alone[0], rtol=1e-5, atol=1e-5)
-    assert (both[0, alone.shape[1] :].argmax(-1) == 0).all()
+    images, widths = np.random.default_rng(0).random((5, 90, 32, 1), np.float32), np.array([37, 38, 39, 40, 90])
+    images[np.arange(90) >= widths[:, None]] = 0
+
+    def logits(images: Any, widths: Any) -> Any:
+        given = {"image": images, "width": widths[:, None].astype(np.int32)}
+        return trainer.engine.graph(given, training=False)["text"].numpy()
+
+    together = logits(images, widths)
+    for row, width in enumerate(widths):
+        alone = logits(images[row : row + 1, :width], widths[row : row + 1])[0]
+        assert len(alone) == -(-width // 4)
+        np.testing.assert_allclose(together[row, : len(alone)], alone, rtol=1e-5, atol=1e-5)
+        assert (together[row, len(alone) :].argmax(-1) == 0).all()
 
 
 ALPHABET = alphabet_of(PrintedLines(300, 1).texts() + PrintedLines(100, 1_000_001).texts())

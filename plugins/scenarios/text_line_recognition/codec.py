@@ -64,9 +64,9 @@ class Codec:
         """
         import numpy as np
 
-        shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-        best = shifted.argmax(axis=-1)
-        log_probabilities = -np.log(np.exp(shifted).sum(axis=-1))
+        best = logits.argmax(axis=-1)
+        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        log_probabilities = -np.log(shifted.sum(axis=-1, dtype=np.float64))
         changes = np.flatnonzero(np.diff(best, prepend=-1))
         numbers = best[changes]
         greatest = np.maximum.reduceat(log_probabilities, changes)[numbers > 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import keras
@@ -24,17 +25,25 @@ class CharacterErrorRate(keras.metrics.Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Update with texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
         del sample_weight
-        best = tf.argmax(y_pred, axis=-1, output_type=tf.int32)
-        before = tf.pad(best[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
-        read = _sparse(best, (best != before) & (best > 0))
-        truth = _sparse(tf.cast(y_true, tf.int32), tf.cast(y_true, tf.int32) > 0)
-        distances = tf.edit_distance(read, truth, normalize=False)
-        self.errors.assign_add(tf.reduce_sum(distances))
-        self.characters.assign_add(tf.cast(tf.size(truth.values), tf.float32))
+        self.errors.assign_add(tf.reduce_sum(path_distances(y_true, y_pred)))
+        self.characters.assign_add(tf.cast(tf.math.count_nonzero(tf.cast(y_true, tf.int32) > 0), tf.float32))
 
     def result(self) -> Any:
         """Return a float32 scalar; 0 without any text, above 1 with more errors than characters."""
         return tf.math.divide_no_nan(self.errors.value, self.characters.value)
+
+
+def path_distances(texts: Any, logits: Any) -> Any:
+    """Return the edit distance of the most probable path of each line to its text, float32 [batch].
+
+    Args:
+        texts: int [batch, characters], padded with 0.
+        logits: [batch, steps, classes].
+    """
+    best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    before = tf.pad(best[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
+    truth = tf.cast(texts, tf.int32)
+    return tf.edit_distance(_sparse(best, (best != before) & (best > 0)), _sparse(truth, truth > 0), normalize=False)
 
 
 def _sparse(numbers: Any, kept: Any) -> tf.SparseTensor:
@@ -64,8 +73,10 @@ class ReadingEvaluator(Evaluator):
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
         """Update with texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
         del meta
-        for numbers, logits in zip(targets["text"], outputs["text"], strict=True):
-            self.count_line(self.codec.decode(numbers.tolist()), self.reader.read(logits).text)
+        texts, logits = targets["text"], outputs["text"]
+        given = repeat(None) if self.reader is not self.codec else path_distances(texts, logits).numpy().tolist()
+        for numbers, each, errors in zip(texts, logits, given, strict=False):
+            self.count_line(self.codec.decode(numbers.tolist()), self.reader.read(each).text, errors)
 
     def update_results(
         self, targets: Mapping[str, Any], results: Sequence[Mapping[str, Any]], meta: Sequence[Any] | None
@@ -75,9 +86,9 @@ class ReadingEvaluator(Evaluator):
             known = meta[row] if meta is not None and isinstance(meta[row], dict) else {}
             self.count_line(known.get("truth", self.codec.decode(numbers.tolist())), str(result["text"]))
 
-    def count_line(self, truth: str, read: str) -> None:
-        """Update with the text of a line and the text that was read."""
-        errors = edit_distance(read, truth)
+    def count_line(self, truth: str, read: str, errors: float | None = None) -> None:
+        """Update with the text of a line, the text that was read, and their edit distance if it is known."""
+        errors = edit_distance(read, truth) if errors is None else int(errors)
         self.errors += errors
         self.characters += len(truth)
         self.lines += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
+from aip_plugins.scenarios.text_line_recognition.lstm import Bidirectional
 from aip_plugins.scenarios.text_line_recognition.params import TextLineModel
 from keras import ops
 
@@ -39,6 +41,34 @@ class LineMask(keras.layers.Layer):
         return {**super().get_config(), "stride": self.stride}
 
 
+@keras.saving.register_keras_serializable(package="aip")
+class PaddedWidth(keras.layers.Layer):
+    """Pads images with paper, so that their width is a multiple of a number of pixels.
+
+    A step of the features then belongs either to a line with its own padding, or only to the padding of the batch.
+
+    Args:
+        multiple: the number of pixels.
+    """
+
+    def __init__(self, multiple: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.multiple = multiple
+
+    def call(self, image: Any) -> Any:
+        """Return float32 [batch, padded width, height, 1] for images of shape [batch, width, height, 1]."""
+        lacking = -tf.shape(image)[1] % self.multiple
+        return tf.pad(image, [[0, 0], [0, lacking], [0, 0], [0, 0]])
+
+    def compute_output_spec(self, image: Any) -> Any:
+        """Return the spec of an image of any width."""
+        return keras.KerasTensor((image.shape[0], None, *image.shape[2:]), image.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {**super().get_config(), "multiple": self.multiple}
+
+
 def logits(image: Any, width: Any, params: TextLineModel, classes: int) -> Any:
     """Return the logits of each step, [batch, steps, classes], where class 0 is the blank.
 
@@ -51,19 +81,18 @@ def logits(image: Any, width: Any, params: TextLineModel, classes: int) -> Any:
         params: the size of the network.
         classes: number of classes, including the blank.
     """
-    x, stride = image, 1
+    x, stride = PaddedWidth(2 ** len(params.filters), name="padded")(image), 1
     for number, filters in enumerate(params.filters, start=1):
-        x = keras.layers.Conv2D(filters, params.kernel_size, padding="same", activation="relu", name=f"conv_{number}")(
-            x
-        )
-        x = _masked(x, LineMask(stride, name=f"pixels_{number}")(x, width))
-        # "same" keeps the last column of a line of odd width.
-        x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{number}")(x)
+        x = keras.layers.Conv2D(filters, params.kernel_size, padding="same", name=f"conv_{number}")(x)
         stride *= 2
+        # Activation and mask follow the pooling, which gives the same values with a quarter of the work.
+        x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{number}")(x)
+        x = keras.layers.ReLU(name=f"relu_{number}")(x)
+        x = _masked(x, LineMask(stride, name=f"pixels_{number}")(x, width))
     mask = LineMask(stride, name="steps")(x, width)
     x = keras.layers.Reshape((-1, x.shape[2] * x.shape[3]), name="columns")(x)
     lstm = keras.layers.LSTM(params.units, return_sequences=True)
-    x = keras.layers.Bidirectional(lstm, name="line")(x, mask=ops.cast(mask, "bool"))
+    x = Bidirectional(lstm, name="line")(x, mask=ops.cast(mask, "bool"))
     if params.dropout:
         x = keras.layers.Dropout(params.dropout, name="dropout")(x)
     x = keras.layers.Dense(classes, name="characters", dtype="float32")(x)

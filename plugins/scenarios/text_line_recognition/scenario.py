@@ -14,7 +14,7 @@ from aip_plugins.scenarios.text_line_recognition.params import TextLineParams
 from aip_plugins.scenarios.text_line_recognition.printing import PrintedLines
 
 from aipcore.errors import DataError, ParamsError
-from aipcore.scenario import Evaluator, ListFileScenario, Sample, adapted_classes
+from aipcore.scenario import Evaluator, ListFileScenario, Sample, adapted_classes, ctc_loss
 
 TEXT_SUFFIX = ".gt.txt"
 OUTPUT_WEIGHTS = ("characters/kernel", "characters/bias")
@@ -31,7 +31,7 @@ class TextLineRecognition(ListFileScenario):
     params: TextLineParams
     defaults: ClassVar[dict[str, Any]] = {
         "trainer.epochs": 12,
-        "train.bucket_window": 8,
+        "train.bucket_window": 16,
         "learning_rate.lr": 0.004,
         "optimizer.clip_global_norm": 5.0,
     }
@@ -238,7 +238,7 @@ class TextLineRecognition(ListFileScenario):
         text = ops.sum(ops.where(moved, text[:, :, None], 0), axis=1)
         lengths = ops.sum(ops.cast(known, "int32"), axis=-1)
         steps = ops.broadcast_to(ops.shape(logits)[1], ops.shape(lengths))
-        return {"ctc": ops.ctc_loss(text, logits, lengths, steps, mask_index=0)}
+        return {"ctc": ctc_loss(text, logits, lengths, steps)}
 
     def metrics(self) -> Any:
         """Return the character error rate."""

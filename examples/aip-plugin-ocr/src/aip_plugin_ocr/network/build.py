@@ -8,7 +8,8 @@ from itertools import zip_longest
 from typing import Any
 
 import keras
-from aip_plugins.scenarios.text_line_recognition.network import CERTAIN, LineMask
+from aip_plugins.scenarios.text_line_recognition.lstm import Bidirectional
+from aip_plugins.scenarios.text_line_recognition.network import CERTAIN, LineMask, PaddedWidth
 from keras import ops
 
 from aip_plugin_ocr.network.layers import LSTM, BatchNorm, Conv, Dense, Dropout, Pool, Recurrent, stride_of
@@ -19,33 +20,6 @@ NOT_NEGATIVE = ("relu", "sigmoid")
 
 INCREASING = ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "linear")
 """Activation functions that can follow a pooling instead of preceding it."""
-
-
-@keras.saving.register_keras_serializable(package="aip_plugin_ocr")
-class PaddedWidth(keras.layers.Layer):
-    """Pads images with paper, so that their width is a multiple of a number of pixels.
-
-    With such a width, "same" padding begins each window at the same pixel in every batch.
-
-    Args:
-        multiple: the number of pixels.
-    """
-
-    def __init__(self, multiple: int, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.multiple = multiple
-
-    def call(self, image: Any) -> Any:
-        """Return float32 [batch, padded width, height, 1] for images of shape [batch, width, height, 1]."""
-        return ops.pad(image, ((0, 0), (0, -ops.shape(image)[1] % self.multiple), (0, 0), (0, 0)))
-
-    def compute_output_spec(self, image: Any) -> Any:
-        """Return the spec of an image of any width."""
-        return keras.KerasTensor((image.shape[0], None, *image.shape[2:]), image.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments."""
-        return {**super().get_config(), "multiple": self.multiple}
 
 
 def logits(image: Any, width: Any, layers: Sequence[Choice[Any]], classes: int) -> Any:
@@ -158,4 +132,4 @@ def _recurrent(layer: Recurrent, name: str) -> Any:
         return kind(layer.units, return_sequences=True, name=name)
     # Without a name, the paths of the weights would depend on the layers that the process made before.
     inner = kind(layer.units, return_sequences=True, name=kind.__name__.lower())
-    return keras.layers.Bidirectional(inner, name=name)
+    return (Bidirectional if kind is keras.layers.LSTM else keras.layers.Bidirectional)(inner, name=name)

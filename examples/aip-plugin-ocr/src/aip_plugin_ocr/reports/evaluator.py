@@ -17,9 +17,9 @@ class ReportingEvaluator(ReadingEvaluator):
         super().__init__(codec, reader)
         self.statistics = ReadingStatistics()
 
-    def count_line(self, truth: str, read: str) -> None:
-        """Update with the text of a line and the text that was read."""
-        super().count_line(truth, read)
+    def count_line(self, truth: str, read: str, errors: float | None = None) -> None:
+        """Update with the text of a line, the text that was read, and their edit distance if it is known."""
+        super().count_line(truth, read, errors)
         self.statistics.add(truth, read)
 
     def report(self) -> str:

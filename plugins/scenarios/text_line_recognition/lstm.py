@@ -1,0 +1,144 @@
+"""A bidirectional LSTM that trains fast on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class Bidirectional(keras.layers.Bidirectional):
+    """`keras.layers.Bidirectional` of an LSTM over padded sequences, with the same weights, values and saved form.
+
+    On a CPU, the gradient of the loop over the steps is computed by hand: the gradients of the weights are products of
+    large matrices after the loop instead of sums in each step. On a GPU, this is the layer of Keras, which uses cuDNN.
+
+    Args:
+        layer: an LSTM that returns sequences, with the default activations and without dropout and state.
+    """
+
+    # Saved as the layer of Keras, since only the computation differs.
+    __module__ = "keras.layers"
+
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
+        """Return the outputs of both directions, [batch, steps, 2 * units], for sequences of [batch, steps, features].
+
+        Args:
+            sequences: padded at their ends.
+            initial_state: as in Keras.
+            mask: False for the padding, bool [batch, steps].
+            training: True for training mode.
+        """
+        if initial_state is not None or mask is None or tf.config.list_logical_devices("GPU"):
+            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        mask = tf.cast(mask, sequences.dtype)[:, :, None]
+        directions = []
+        for layer in (self.forward_layer, self.backward_layer):
+            cell = layer.cell
+            weights = [_sigmoids_first(each) for each in (cell.kernel, cell.recurrent_kernel, cell.bias)]
+            run = _Steps(mask, reverse=layer.go_backwards)
+            directions.append(
+                tf.custom_gradient(run.with_gradient)(sequences, *weights) if training else run(sequences, *weights)
+            )
+        return tf.concat(directions, axis=-1)
+
+
+def _sigmoids_first(weights: Any) -> Any:
+    """Return the columns of the input, forget and output gates, and then those of the candidate."""
+    entry, forget, candidate, exit_ = tf.split(tf.convert_to_tensor(weights), 4, axis=-1)
+    return tf.concat([entry, forget, exit_, candidate], axis=-1)
+
+
+class _Steps:
+    """An LSTM in one direction.
+
+    Args:
+        mask: 1 for the steps of a sequence and 0 for its padding, [batch, steps, 1].
+        reverse: True to begin with the last step.
+    """
+
+    def __init__(self, mask: Any, *, reverse: bool) -> None:
+        self.mask = mask
+        self.reverse = reverse
+
+    def __call__(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
+        """Return the outputs, [batch, steps, units], for inputs of shape [batch, steps, features]."""
+        return self._run(inputs, kernel, recurrent, bias, keep=False)[0]
+
+    def with_gradient(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
+        """Return the outputs, and the function of their gradient."""
+        outputs, states, sigmoids, candidates = self._run(inputs, kernel, recurrent, bias, keep=True)
+        steps, features, units = tf.shape(inputs)[1], inputs.shape[2], recurrent.shape[0]
+
+        def gradient(upstream: Any) -> Any:
+            def body(step: Any, of_output: Any, of_state: Any, state: Any, found: Any) -> Any:
+                step -= 1
+                place = self._place(step, steps)
+                before, gates, candidate, squashed = (
+                    states.read(step),
+                    sigmoids.read(step),
+                    candidates.read(step),
+                    tf.tanh(state),
+                )
+                entry, forget, exit_ = tf.split(gates, 3, axis=-1)
+                of_output += tf.gather(upstream, place, axis=1)
+                of_state += tf.raw_ops.TanhGrad(y=squashed, dy=of_output * exit_)
+                of_state *= tf.gather(self.mask, place, axis=1)
+                of_gates = tf.concat([of_state * candidate, of_state * before, of_output * squashed], axis=-1)
+                of_gates = tf.raw_ops.SigmoidGrad(y=gates, dy=of_gates)
+                of_gates = tf.concat([of_gates, tf.raw_ops.TanhGrad(y=candidate, dy=of_state * entry)], axis=-1)
+                found = found.write(place, of_gates)
+                return step, tf.matmul(of_gates, recurrent, transpose_b=True), of_state * forget, before, found
+
+            found = tf.TensorArray(inputs.dtype, steps, element_shape=(inputs.shape[0], 4 * units))
+            zeros = tf.zeros_like(outputs[:, 0])
+            start = (steps, zeros, zeros, states.read(steps), found)
+            found = tf.while_loop(lambda step, *_: step > 0, body, start, parallel_iterations=1)[-1]
+            of_gates = tf.reshape(tf.transpose(found.stack(), (1, 0, 2)), (-1, 4 * units))
+            if self.reverse:
+                earlier = tf.pad(outputs[:, 1:], [[0, 0], [0, 1], [0, 0]])
+            else:
+                earlier = tf.pad(outputs[:, :-1], [[0, 0], [1, 0], [0, 0]])
+            of_inputs = tf.reshape(tf.matmul(of_gates, kernel, transpose_b=True), tf.shape(inputs))
+            of_kernel = tf.matmul(tf.reshape(inputs, (-1, features)), of_gates, transpose_a=True)
+            of_recurrent = tf.matmul(tf.reshape(earlier, (-1, units)), of_gates, transpose_a=True)
+            return of_inputs, of_kernel, of_recurrent, tf.reduce_sum(of_gates, axis=0)
+
+        return outputs, gradient
+
+    def _run(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any, *, keep: bool) -> list[Any]:
+        """Return the outputs. If `keep`, also arrays of the states before each step, sigmoid gates and candidates."""
+        steps, units = tf.shape(inputs)[1], recurrent.shape[0]
+        both = tf.concat([kernel, recurrent], axis=0)
+
+        def body(step: Any, output: Any, state: Any, outputs: Any, *kept: Any) -> Any:
+            place = self._place(step, steps)
+            given = tf.concat([tf.gather(inputs, place, axis=1), output], axis=-1)
+            gates = tf.nn.bias_add(tf.matmul(given, both), bias)
+            sigmoids, candidate = tf.sigmoid(gates[:, : 3 * units]), tf.tanh(gates[:, 3 * units :])
+            entry, forget, exit_ = tf.split(sigmoids, 3, axis=-1)
+            after = (forget * state + entry * candidate) * tf.gather(self.mask, place, axis=1)
+            output = exit_ * tf.tanh(after)
+            if keep:
+                states, *others = kept
+                others = [array.write(step, value) for array, value in zip(others, (sigmoids, candidate), strict=True)]
+                kept = (states.write(step + 1, after), *others)
+            return step + 1, output, after, outputs.write(place, output), *kept
+
+        zeros = tf.zeros_like(inputs[:, 0, :1]) * tf.zeros((1, units), inputs.dtype)
+        arrays = [tf.TensorArray(inputs.dtype, steps, element_shape=(inputs.shape[0], units))]
+        if keep:
+            sizes = ((units, 1), (3 * units, 0), (units, 0))
+            arrays += [
+                tf.TensorArray(
+                    inputs.dtype, steps + more, element_shape=(inputs.shape[0], size), clear_after_read=False
+                )
+                for size, more in sizes
+            ]
+            arrays[1] = arrays[1].write(0, zeros)
+        loop = tf.while_loop(lambda step, *_: step < steps, body, (0, zeros, zeros, *arrays), parallel_iterations=1)
+        return [tf.transpose(loop[3].stack(), (1, 0, 2)), *loop[4:]]
+
+    def _place(self, step: Any, steps: Any) -> Any:
+        return steps - 1 - step if self.reverse else step
