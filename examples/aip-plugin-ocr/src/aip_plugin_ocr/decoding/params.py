@@ -19,7 +19,7 @@ class BeamSearch:
 
     width: int = field(16, help="Texts that are kept after each step.", check=at_least(1))
     least: float = field(
-        0.001, help="Least probability of a character at a step. Others are ignored there.", check=fraction()
+        0.01, help="Least probability of a character at a step. Others are ignored there.", check=fraction()
     )
     words: Path | None = field(
         None, help="UTF-8 text whose words are the word list. A listed word may be capitalized.", resource=True
@@ -31,8 +31,8 @@ class BeamSearch:
         (), help="UTF-8 texts from which the n-gram model learns. Each line is a text.", resource=True
     )
     order: int = field(6, help="Characters of the longest n-gram.", check=at_least(1))
-    weight: float = field(0.5, help="Exponent of the n-gram model's probability.", check=at_least(0))
-    bonus: float = field(1.0, help="Bonus of each character with an n-gram model, in logarithms.")
+    weight: float = field(0.3, help="Exponent of the n-gram model's probability.", check=at_least(0))
+    bonus: float = field(0.3, help="Bonus of each character with an n-gram model, in logarithms.")
 
 
 DECODERS: dict[str, type[Any]] = {"best_path": BestPath, "beam_search": BeamSearch}
