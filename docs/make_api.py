@@ -96,7 +96,7 @@ SECTIONS = {
     "Applying models": (
         "aipcore.prediction",
         "Trained models in your own program; see [Applying models](prediction.md).",
-        {"prediction/predictor.py": ["Predictor", "Prediction"]},
+        {"prediction/predictor.py": ["Predictor", "Prediction"], "training/warmstart/readers.py": ["read_variables"]},
     ),
     "The data pipeline without a scenario": (
         "aipcore.data.pipeline",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aipcore.prediction.predictor import Prediction, Predictor
+    from aipcore.training.warmstart.readers import read_variables
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Prediction", "Predictor", "read_variables"]
+
+_PLACES = {
+    "Prediction": "aipcore.prediction.predictor",
+    "Predictor": "aipcore.prediction.predictor",
+    "read_variables": "aipcore.training.warmstart.readers",
+}
 
 
 def __getattr__(name: str) -> Any:
     # The command line imports light names from here, which must not import TensorFlow.
-    if name in __all__:
-        from aipcore.prediction import predictor
-
-        return getattr(predictor, name)
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
