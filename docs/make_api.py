@@ -101,6 +101,7 @@ SECTIONS = {
         {
             "prediction/predictor.py": ["Predictor", "Prediction"],
             "prediction/saved_predictions.py": ["read_predictions"],
+            "training/warmstart/readers.py": ["read_variables"],
         },
     ),
     "The data pipeline without a scenario": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from aipcore.errors import AipError, ParamsError
-from aipcore.training.artifacts import Artifact, Kind
+from aipcore.training.artifacts import WEIGHTS, Artifact, Kind, find_artifact
 from aipcore.training.checkpoint.weights import VALUE, Arrays, checkpoint_weights, model_weights, open_variables
 from aipcore.training.warmstart.keras_files import read_keras_file, read_weights_file
 from aipcore.training.warmstart.variables import SEEDS
@@ -31,8 +33,29 @@ The variables trained by the optimizer belong to the model, and may be stored un
 """
 
 
-def read_weights(source: Artifact) -> Weights:
+def read_variables(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
+    """Return the variables of a model on disk, arrays by name.
+
+    They are read as for a warm start: no code of the file is run, nothing is unpickled, and the memory is bounded by
+    the size of the file or by `AIP_READ_GIB`.
+
+    Args:
+        path: a run folder, its best, export or checkpoint, a .keras or .weights.h5 file, an .h5 file of Keras 2, or the
+            folder of any SavedModel.
+
+    Raises:
+        UsageError: the path is none of these, or damaged.
+    """
+    source = find_artifact(Path(path), attrs.evolve(WEIGHTS, option=""))
+    return dict(read_weights(source, option="").arrays)
+
+
+def read_weights(source: Artifact, option: str = WEIGHTS.option) -> Weights:
     """Read the weights of a source.
+
+    Args:
+        source: the source.
+        option: the option with its path, for errors; empty for none.
 
     Raises:
         ParamsError: the source is damaged or of another kind.
@@ -47,14 +70,14 @@ def read_weights(source: Artifact) -> Weights:
     try:
         return readers[source.kind](source.path)
     except AipError as error:
-        raise ParamsError(f"--warmstart.model: {error}") from error
+        raise ParamsError(f"{option}: {error}".removeprefix(": ")) from error
     except (
         OSError, ValueError, LookupError, TypeError, RuntimeError, OverflowError, BadZipFile, tf.errors.OpError,
     ) as error:  # fmt: skip
         reason = " ".join(str(getattr(error, "message", None) or error).split())
         raise ParamsError(
-            f"--warmstart.model {source.path} cannot be read as a {source.kind} ({reason}). It is damaged or of "
-            "another kind. Use another source."
+            f"{option} {source.path} cannot be read as a {source.kind} ({reason}). It is damaged or of "
+            "another kind. Use another source.".lstrip()
         ) from error
 
 

@@ -31,6 +31,11 @@ def aip_commands() -> list[CommandRecord]:
             summary="Report the errors of text recognition, also as a page.",
             build="aip_plugin_ocr.reports.command:command",
         ),
+        CommandRecord(
+            name="ocr-import",
+            summary="Import a model of Calamari 2.",
+            build="aip_plugin_ocr.calamari.command:command",
+        ),
     ]
 
 
