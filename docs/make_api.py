@@ -62,7 +62,9 @@ SECTIONS = {
         "aipcore.plugin",
         "Declaration of parameter classes. `aipcore.plugin` and `aipcore.params` both provide all of these names.",
         {
-            "params/declare.py": ["params", "field", "group", "component", "components", "Choice", "REQUIRED"],
+            "params/declare.py": ["params", "field", "group", "component", "components", "Choice", "REQUIRED",
+                "StaticChoices"],
+            "params/resolve.py": ["from_dict"],
             "params/checks.py": ["Check", "above", "at_least", "between", "fraction", "regex"],
         },
     ),

@@ -43,9 +43,24 @@ def test_prepared_texts(tmp_path):
         targets = [made.codec.decode(sample.targets["text"].tolist()) for sample in pipeline.samples(epoch=0)]
     assert targets == [f"12 {HEBREW[::-1]}", "a-b"]
     (*_, logical) = made.post_processors()
-    assert logical.process({"text": targets[0], "confidence": 1.0}, None) == {"text": texts[0], "confidence": 1.0}
+    read = {"text": targets[0], "confidence": 1.0}
+    assert logical.process(read, None) == {"text": texts[0], "confidence": 1.0, "visual": targets[0]}
     numbers = {"text": np.array(made.codec.encode(targets[0]))}
     assert made.describe(numbers, {"text": texts[0]}) == (texts[0], texts[0])
+
+
+def test_a_vote_on_bidirectional_text():
+    """Confidences are those of the characters in visual order, and the joint text is in logical order."""
+    made = scenario([], alphabet=HEBREW, text_direction="rtl")
+    (*_, logical) = made.post_processors()
+    read = [("\u05d2\u05d1\u05d0", [0.9, 0.9, 0.9]), ("\u05d2\u05d1\u05d2", [0.9, 0.9, 0.5])]
+    answers = [
+        logical.process({"text": text, "confidence": 0.9, "confidences": np.array(each, np.float32)}, None)
+        for text, each in read
+    ]
+    joint = made.vote_results(answers)
+    assert (joint["text"], joint["visual"]) == (HEBREW, HEBREW[::-1])
+    np.testing.assert_allclose(joint["confidences"], [0.9, 0.9, 0.45], rtol=1e-6)
 
 
 def test_processors_of_images(tmp_path):
