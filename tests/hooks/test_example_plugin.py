@@ -65,6 +65,7 @@ def test_install_and_remove(fork_aip, site):
         pytest.param(
             "aip-plugin-textmodel", "tests/test_conformance.py", id="textmodel-conformance", marks=pytest.mark.slow
         ),
+        pytest.param("aip-plugin-ocr", "tests", id="ocr", marks=pytest.mark.slow),
     ],
     indirect=["example"],
 )
