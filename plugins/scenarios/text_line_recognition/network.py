@@ -91,7 +91,7 @@ def logits(image: Any, width: Any, params: TextLineModel, classes: int) -> Any:
         x = _masked(x, LineMask(stride, name=f"pixels_{number}")(x, width))
     mask = LineMask(stride, name="steps")(x, width)
     x = keras.layers.Reshape((-1, x.shape[2] * x.shape[3]), name="columns")(x)
-    lstm = keras.layers.LSTM(params.units, return_sequences=True)
+    lstm = keras.layers.LSTM(params.units, return_sequences=True, name="lstm")
     x = Bidirectional(lstm, name="line")(x, mask=ops.cast(mask, "bool"))
     if params.dropout:
         x = keras.layers.Dropout(params.dropout, name="dropout")(x)
