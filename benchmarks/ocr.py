@@ -2,10 +2,11 @@
 
 The lines are rendered from free fonts that come as Python packages, then blurred and noised. Both programs train
 without augmentation and validate after each epoch. Their epochs take turns, and so do their passes of prediction. The
-first epoch and the first pass, which compile, do not count. The error rates are those of the final models on the
+first epoch and the first pass, which compile, do not count. The error rates are those of the best models on the
 held-out lines. Calamari is installed into an environment of its own, with Python 3.9 to 3.11.
 
-    python benchmarks/ocr.py [--epochs 20] [--lines 500] [--held-out 100] [--environment FOLDER] [--fonts FILE ...]
+    python benchmarks/ocr.py [--epochs 20] [--lines 500] [--held-out 100] [--environment FOLDER] [--folder FOLDER]
+        [--fonts FILE ...]
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ predictor = Predictor.from_checkpoint(params=settings, checkpoint=model)
 for _ in sys.stdin:
     begun = time.perf_counter()
     found = list(predictor.predict(FileDataParams(images=[folder + "/*.png"])))
-    texts = {each.outputs.line_path: each.outputs.sentence for each in found}
+    texts = {each.meta["id"]: each.outputs.sentence for each in found}
     print("@" + json.dumps([time.perf_counter() - begun, texts]), flush=True)
 """
 
@@ -185,7 +186,7 @@ def training(work: Path, environment: Path | None, epochs: int) -> dict[str, Pee
                 "--early_stopping.n_to_go", -1, "--trainer.output_dir", work / "calamari", "--trainer.random_seed", 1,
                 "--trainer.progress_bar_mode", 2,
             ],
-            work / "calamari.log", r"val_loss",
+            work / "calamari.log", "Results of epoch",
         )  # fmt: skip
     return peers
 
@@ -213,11 +214,11 @@ def in_turns(peers: dict[str, Peer], turns: int) -> dict[str, list[str]]:
 
 
 def error_rate(texts: dict[str, str], folder: Path) -> float:
-    """Return the edit distance of texts by path to those of a folder, divided by the number of characters."""
+    """Return the edit distance of texts by the name of their image to those of a folder, divided by the number of characters."""
     from aip_plugins.scenarios.text_line_recognition.metrics import edit_distance
 
-    truth = {path.name: (path.with_suffix(".gt.txt")).read_text("utf-8").strip() for path in folder.glob("*.png")}
-    read = {Path(path).name: text.strip() for path, text in texts.items()}
+    truth = {path.stem: path.with_suffix(".gt.txt").read_text("utf-8").strip() for path in folder.glob("*.png")}
+    read = {Path(path).stem: text.strip() for path, text in texts.items()}
     return sum(edit_distance(read[name], text) for name, text in truth.items()) / sum(map(len, truth.values()))
 
 
@@ -238,11 +239,13 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=500, help="lines to learn from (default: %(default)s)")
     parser.add_argument("--held-out", type=int, default=100, help="lines for error rates (default: %(default)s)")
     parser.add_argument("--environment", type=Path, help="an environment with Calamari (default: a new one)")
+    parser.add_argument("--folder", type=Path, help="a new folder that keeps lines, models and logs")
     parser.add_argument("--fonts", type=Path, nargs="+", help=f"font files (default: those of {', '.join(FONTS)})")
     arguments = parser.parse_args()
     print(machine("tensorflow", "keras", "numpy", "aipcore"))
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
+        work = arguments.folder or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
         files = arguments.fonts or fonts(work / "fonts")
         print(f"{arguments.lines} lines in Aileron, {', '.join(file.stem for file in files)}")
         render(work / "train", arguments.lines, 1, files)

@@ -119,6 +119,13 @@ BENCHMARKS = (
         quick=("--epochs", "2"),
     ),
     Benchmark(
+        "ocr",
+        "Text recognition",
+        "`text_line_recognition` compared with Calamari 2.3.1 (TensorFlow 2.15), on the same lines, network, batch size "
+        "and number of epochs, without augmentation. Each validates after each epoch. It takes half an hour.",
+        quick=("--lines", "32", "--held-out", "8", "--epochs", "2"),
+    ),
+    Benchmark(
         "checkpoint",
         "Checkpoints",
         "Time per save and share of training time for 1 and 100 million weights, compared with Keras and Orbax. "
