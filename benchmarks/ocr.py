@@ -214,7 +214,7 @@ def in_turns(peers: dict[str, Peer], turns: int) -> dict[str, list[str]]:
 
 
 def error_rate(texts: dict[str, str], folder: Path) -> float:
-    """Return the edit distance of texts by the name of their image to those of a folder, divided by the number of characters."""
+    """Return the character error rate of texts by image, compared with the texts of a folder."""
     from aip_plugins.scenarios.text_line_recognition.metrics import edit_distance
 
     truth = {path.stem: path.with_suffix(".gt.txt").read_text("utf-8").strip() for path in folder.glob("*.png")}

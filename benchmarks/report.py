@@ -121,8 +121,8 @@ BENCHMARKS = (
     Benchmark(
         "ocr",
         "Text recognition",
-        "`text_line_recognition` compared with Calamari 2.3.1 (TensorFlow 2.15), on the same lines, network, batch size "
-        "and number of epochs, without augmentation. Each validates after each epoch. It takes half an hour.",
+        "`text_line_recognition` compared with Calamari 2.3.1 (TensorFlow 2.15), on the same lines, network, batch "
+        "size and number of epochs, without augmentation, with validation after each epoch.",
         quick=("--lines", "32", "--held-out", "8", "--epochs", "2"),
     ),
     Benchmark(
