@@ -53,7 +53,7 @@ def texts(count: int) -> list[Sample]:
 class NetworkParams:
     """Size of the network."""
 
-    units: int = field(64, help="Units of each direction, and of the embedding.")
+    units: int = field(32, help="Units of each direction, and of the embedding.")
     texts: int = field(2048, help="Number of texts.")
 
 
@@ -178,7 +178,7 @@ def main() -> None:
     for name, default, text in (
         ("epochs", 4, "epochs of a run"),
         ("rounds", 3, "runs of each peer"),
-        ("units", 64, "units of each direction"),
+        ("units", 32, "units of each direction"),
         ("batch", 32, "texts in a batch"),
         ("texts", 2048, "number of texts"),
         ("window", 16, "batches within which texts are sorted by length, 0 for none"),
