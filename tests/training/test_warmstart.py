@@ -484,7 +484,7 @@ def test_command_shows_the_table(fork_aip: Callable[..., Any], tmp_path: Path) -
     event = next(each for each in events if each["event"] == "warm_start")
     assert event["variables"][0] == {
         "path": "hidden_1/kernel", "source": "hidden/vars/0", "shape": [64, 128], "source_shape": [64, 128],
-        "status": "renamed",
+        "status": "renamed", "adapted": None,
     }  # fmt: skip
 
 
