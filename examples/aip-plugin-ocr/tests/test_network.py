@@ -53,7 +53,7 @@ def test_default():
 
 def test_values():
     """A text sets the main parameters of each layer; names ignore case, and the others keep their defaults."""
-    found = layers_of("CONV=8:5x3:2x1,pool=3x2:1x2,pool,gru=7,dense=9,batch_norm,LSTM=4")
+    found = layers_of("CONV=8:5x3:2x1,pool=3x2:1x2,pool,gru=7,dense=9,BatchNorm,LSTM=4")
     plain = [{"name": each.name, **to_dict(each.params)} for each in found]
     assert [each["name"] for each in plain] == ["Conv", "Pool", "Pool", "GRU", "Dense", "BatchNorm", "LSTM"]
     assert plain[0] == {"name": "Conv", "filters": 8, "kernel_size": [5, 3], "strides": [2, 1], "activation": "relu"}
@@ -69,13 +69,15 @@ def test_values():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("cnov=40:3x3", "There is no layer 'cnov'; did you mean Conv?"),
-        ("conv=40:3y3", "conv=40:3y3: kernel_size: '3y3' is not allowed."),
-        ("conv=0:3x3", "conv=0:3x3: filters: 0 is not allowed. It must be at least 1."),
-        ("lstm=200:3", "lstm=200:3 has 2 values. Write lstm=units; further parameters have options."),
-        ("batchnorm=1", "batchnorm=1 has 1 values. Write batchnorm; further parameters have options."),
-        ("dropout=2", "dropout=2: rate: 2 is not allowed."),
-        ("conv=4,", "A layer has no name."),
+        ("cnov=40:3x3", "'cnov=40:3x3' is not a layer. Write a network as conv=40:3x3,pool=2x2,lstm=200,dropout=0.5."),
+        ("conv=40:3y3", "conv=40:3y3 is not allowed. Write conv=FILTERS:WIDTHxHEIGHT or"),
+        ("conv=40:3", "conv=40:3 is not allowed. Write conv=FILTERS:WIDTHxHEIGHT or"),
+        ("conv=0:3x3", "Conv.filters = 0 is not allowed. It must be at least 1."),
+        ("lstm=2.5", "lstm=2.5 is not allowed. Write lstm=UNITS. Further parameters are options."),
+        ("lstm=200:3", "lstm=200:3 is not allowed. Write lstm=UNITS."),
+        ("batchnorm=1", "batchnorm=1 is not allowed. Write batchnorm."),
+        ("dropout=2", "Dropout.rate = 2.0 is not allowed."),
+        ("conv=4,", "'' is not a layer."),
     ],
 )
 def test_wrong_texts(text, sentence):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, Literal
 
 from aipcore.errors import ParamsError
-from aipcore.params import Choice, StaticChoices, at_least, field, fraction, from_dict, params
+from aipcore.params import Choice, at_least, field, fraction, params
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "linear"]
 
@@ -79,16 +79,22 @@ class BatchNorm:
 
 LAYERS: Mapping[str, type] = {each.__name__: each for each in (Conv, Pool, LSTM, GRU, Dense, Dropout, BatchNorm)}
 
-VALUES: Mapping[str, tuple[str, ...]] = {
-    "Conv": ("filters", "kernel_size", "strides"),
-    "Pool": ("size", "strides"),
-    "LSTM": ("units",),
-    "GRU": ("units",),
-    "Dense": ("units",),
-    "Dropout": ("rate",),
-    "BatchNorm": (),
+
+def _pair(text: str) -> tuple[int, int]:
+    first, second = map(int, text.split("x"))
+    return first, second
+
+
+VALUES: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
+    "Conv": {"filters": int, "kernel_size": _pair, "strides": _pair},
+    "Pool": {"size": _pair, "strides": _pair},
+    "LSTM": {"units": int},
+    "GRU": {"units": int},
+    "Dense": {"units": int},
+    "Dropout": {"rate": float},
+    "BatchNorm": {},
 }
-"""The parameters that the text form of each layer can contain, in this order."""
+"""The parameters that the text form of each layer can contain, in this order, with their parsers."""
 
 DEFAULT = (
     Choice("Conv", Conv(filters=40)),
@@ -99,6 +105,16 @@ DEFAULT = (
     Choice("Dropout", Dropout()),
 )
 """The default network of Calamari."""
+
+FORMS = {
+    "Conv": "conv=FILTERS:WIDTHxHEIGHT or conv=FILTERS:WIDTHxHEIGHT:STRIDExSTRIDE",
+    "Pool": "pool=WIDTHxHEIGHT or pool=WIDTHxHEIGHT:STRIDExSTRIDE",
+    "LSTM": "lstm=UNITS",
+    "GRU": "gru=UNITS",
+    "Dense": "dense=UNITS",
+    "Dropout": "dropout=RATE",
+    "BatchNorm": "batchnorm",
+}
 
 EXAMPLE = "conv=40:3x3,pool=2x2,lstm=200,dropout=0.5"
 
@@ -116,27 +132,18 @@ def parse_layers(value: Any) -> Any:
 
 def _parse_layer(text: str) -> Choice[Any]:
     name, equals, values = text.partition("=")
-    if not name:
-        raise ParamsError(f"A layer has no name. Write a network as {EXAMPLE}.")
-    known = StaticChoices({"layer": LAYERS}).canonical("layer", name)
-    given, names = values.split(":") if equals else [], VALUES[known]
-    if len(given) > len(names):
-        form = f"{name}={':'.join(names)}".removesuffix("=")
-        raise ParamsError(f"{text} has {len(given)} values. Write {form}; further parameters have options.")
-    parsed = {each: _parse_value(word) for each, word in zip(names, given, strict=False)}
-    return Choice(known, from_dict(LAYERS[known], parsed, origin=text))
-
-
-def _parse_value(text: str) -> Any:
-    """Return a number, or a list of numbers; a text that is neither unchanged."""
-    if "x" in text:
-        return [_parse_value(word) for word in text.split("x")]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    known = next((each for each in LAYERS if each.casefold() == name.casefold()), None)
+    if known is None:
+        names = ", ".join(LAYERS).lower()
+        raise ParamsError(f"{text!r} is not a layer. Write a network as {EXAMPLE}. The layers are {names}.")
+    given, parsers = values.split(":") if equals else [], VALUES[known]
+    try:
+        if len(given) > len(parsers):
+            raise ValueError
+        parsed = {each: parsers[each](word) for each, word in zip(parsers, given, strict=False)}
+    except ValueError:
+        raise ParamsError(f"{text} is not allowed. Write {FORMS[known]}. Further parameters are options.") from None
+    return Choice(known, LAYERS[known](**parsed))
 
 
 def check_layers(layers: Sequence[Choice[Any]], height: int) -> None:
