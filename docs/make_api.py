@@ -62,9 +62,7 @@ SECTIONS = {
         "aipcore.plugin",
         "Declaration of parameter classes. `aipcore.plugin` and `aipcore.params` both provide all of these names.",
         {
-            "params/declare.py": ["params", "field", "group", "component", "components", "Choice", "REQUIRED",
-                "StaticChoices"],
-            "params/resolve.py": ["from_dict"],
+            "params/declare.py": ["params", "field", "group", "component", "components", "Choice", "REQUIRED"],
             "params/checks.py": ["Check", "above", "at_least", "between", "fraction", "regex"],
         },
     ),

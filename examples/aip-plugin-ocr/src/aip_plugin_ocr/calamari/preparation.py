@@ -43,8 +43,8 @@ def prepared(pixels: Array, params: CalamariParams) -> Array:
     """Return the prepared image of a line.
 
     The center of a column is the row with the most ink in a blurred image, smoothed along the line. The band around it
-    is scaled by the mean of the covered areas. The method is that of OCRopus (T. M. Breuel et al. (2013), High-performance
-    OCR for printed English and Fraktur using LSTM networks).
+    is scaled by the mean of the covered areas. The method is that of OCRopus (T. M. Breuel et al. (2013),
+    High-performance OCR for printed English and Fraktur using LSTM networks).
 
     Args:
         pixels: dark ink on light paper, uint8 [height, width].
