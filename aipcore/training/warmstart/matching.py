@@ -27,7 +27,7 @@ class Row:
         status: `loaded` under its own name; `renamed` by a rule or because its layer has another number here; `adapted`
             by the scenario; `skipped` because of `include` and `exclude`, or because this model has no such variable;
             `missing` in the file; `shape mismatch`.
-        adapted: of an adapted variable, the number of entries without initial values, and of all; see `kept`.
+        adapted: of an adapted variable, the number of entries without initial values, and of all; see `Adapted`.
     """
 
     path: str
