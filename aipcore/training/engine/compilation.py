@@ -266,10 +266,7 @@ def _change_by_padding(
         most if most > length else 2 * length
         for length, most in zip(own, map(max, zip(*sizes, strict=True)), strict=True)
     )
-    try:
-        return change_by_padding(loop, state, block, _enlarged(block, loader, longer))
-    except (tf.errors.OpError, ValueError):
-        return "the model does not accept more padding"
+    return change_by_padding(loop, state, block, _enlarged(block, loader, longer))
 
 
 def _enlarged(block: Block, loader: DataLoader, size: Size) -> Block:

@@ -9,6 +9,7 @@ import attrs
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from aipcore.data.loader import Block
 from aipcore.training.engine.train_step import TrainingLoop
@@ -27,11 +28,15 @@ NEGLIGIBLE = 1e-6
 """Largest change as a share of the largest value of all gradients."""
 
 
+GRADIENTS = ("gradient/", "loop/group_")
+"""Prefixes of the names of gradients, and of their sums over batches."""
+
+
 def change_by_padding(loop: TrainingLoop, state: VariableState, block: Block, longer: Block) -> str | None:
     """Return a sentence about a change of gradients, metrics or other variables by padding, or None without a change.
 
     A sample in a batch of its own gets the same random numbers (dropout) for any padding at the end, so its gradients
-    are comparable. The state stays bit-identical.
+    are comparable. The state does not change, except that the metrics are reset.
 
     Args:
         loop: the loop.
@@ -39,19 +44,23 @@ def change_by_padding(loop: TrainingLoop, state: VariableState, block: Block, lo
         block: a batch.
         longer: the same batch with more padding.
     """
+    loop.metrics.reset()
     gradients, before = loop.compiled_gradients(), state.read()
     found = False
     for row in np.unique(np.linspace(0, block.batch_size - 1, ROWS).astype(int)).tolist():
         each = []
         for given in (block, longer):
-            made = [gradient.numpy() for gradient in gradients(*loop.prepare(_single(given, row), [True]))]
-            after = state.read()
+            try:
+                made = [gradient.numpy() for gradient in gradients(*loop.prepare(_single(given, row), [True]))]
+            except tf.errors.OpError:
+                if given is block:
+                    raise
+                return "the model does not accept more padding"
+            each.append({**{f"{GRADIENTS[0]}{n}": gradient for n, gradient in enumerate(made)}, **state.read()})
             state.write(before)
-            changed = {name: value for name, value in after.items() if not np.array_equal(value, before[name])}
-            each.append({**changed, **{f"gradient {number}": value for number, value in enumerate(made)}})
         if (change := _change(*each)) is not None:
             return change
-        found |= any(name.startswith(("gradient", "loop/group")) and value.any() for name, value in each[0].items())
+        found |= any(value.any() for name, value in each[0].items() if name.startswith(GRADIENTS))
     return None if found else "no trial sample has a gradient"
 
 
@@ -63,12 +72,14 @@ def _single(block: Block, row: int) -> Block:
 
 def _change(one: Mapping[str, npt.NDArray[Any]], other: Mapping[str, npt.NDArray[Any]]) -> str | None:
     limit = LIMIT if keras.config.dtype_policy().compute_dtype == "float32" else MIXED_LIMIT
-    gradients = [np.abs(value).max(initial=0) for name, value in one.items() if name.startswith("gradient")]
+    gradients = [np.abs(value).max(initial=0) for name, value in one.items() if name.startswith(GRADIENTS)]
     negligible = NEGLIGIBLE * float(max(gradients, default=0))
-    for name in sorted(one.keys() | other.keys()):
-        values = [each[name].astype(np.float64) if name in each else np.zeros(1) for each in (one, other)]
-        scale = max(np.abs(value).max(initial=0) for value in values)
-        if not np.abs(values[0] - values[1]).max(initial=0) <= limit * scale + negligible:
-            what = "the gradients" if name.startswith(("gradient", "loop/group")) else name
-            return f"more padding changes {what} by up to {np.abs(values[0] - values[1]).max() / scale:.1%}"
+    for name, value in one.items():
+        if np.array_equal(value, other[name]):
+            continue
+        values = value.astype(np.float64), other[name].astype(np.float64)
+        scale, difference = max(np.abs(each).max() for each in values), np.abs(values[0] - values[1]).max()
+        if not difference <= limit * scale + negligible:
+            what = "the gradients" if name.startswith(GRADIENTS) else name
+            return f"more padding changes {what} by up to {difference / scale:.1%}"
     return None
