@@ -12,7 +12,8 @@ import attrs
 from aipcore.errors import UsageError
 from aipcore.files import refuse_links
 from aipcore.hooks.manager import PluginManager
-from aipcore.params import Layer, Resolved, fill, resolve
+from aipcore.params import Layer, Resolved, fill, resolve, to_dict
+from aipcore.params.dump import flat
 from aipcore.params.resources import localized, places, places_layer, refuse_foreign_resources
 from aipcore.params.secret import contacts, refuse_contacts
 from aipcore.prediction.params import applied_params_class
@@ -151,7 +152,13 @@ def resolved_params(
     found = places(fill(root, [layer, *given], plugins), recorded_working_dir(model.about), (layer.name,))
     for sentence in (sentence for place in found for sentence in place.sentences):
         tell(sentence)
-    resolved = resolve(root, [layer, places_layer(layer.name, found), *given], plugins)
+    recorded = [layer, places_layer(layer.name, found)]
+    resolved = resolve(root, [*recorded, *given], plugins)
+    if given and scenario.cls.fixed:
+        before, after = (flat(to_dict(each)) for each in (fill(root, recorded, plugins), resolved.value))
+        for path in scenario.cls.fixed:
+            if before.get(path) != after.get(path):
+                raise UsageError(f"--{path} belongs to the trained model, which has another one. Leave it out.")
     if not trust:
         refuse_contacts(contacts(resolved.tree, (layer.name,)), model.path)
     return resolved

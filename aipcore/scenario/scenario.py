@@ -37,6 +37,8 @@ class Scenario:
             "targets" for a bare array); default 0.
         updates: the updates of each step, in order, in place of one update of all weights: `Update`s with losses of
             their own, and `TargetNetwork`s.
+        fixed: dotted paths of parameters that belong to the model besides `model`, such as `data.classes`. They cannot
+            change when a run is resumed or a model is applied.
     """
 
     params_class: ClassVar[type[ScenarioParams]] = ScenarioParams
@@ -45,6 +47,7 @@ class Scenario:
     summary_samples: ClassVar[int] = 256
     padding: ClassVar[Mapping[str, Any]] = {}
     updates: ClassVar[Sequence[AnyUpdate]] = ()
+    fixed: ClassVar[Sequence[str]] = ()
 
     def __init__(self, params: Any) -> None:
         self.params = params

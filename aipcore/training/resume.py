@@ -142,7 +142,8 @@ def _checked(stored: StoredRun) -> _Resumption:
     resolved = request.checked()
     before = fill(request.root, stored.recorded, request.plugins)
     found = changes(to_dict(before), to_dict(resolved.value))
-    refuse_impossible(found, lambda path: shown(tuple(path.split(".")), tree.shorts))
+    fixed = request.scenario.cls.fixed
+    refuse_impossible(found, lambda path: shown(tuple(path.split(".")), tree.shorts), fixed)
     return _Resumption(stored=stored, resolved=resolved, found=found, warnings=warnings)
 
 

@@ -70,12 +70,13 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
     ]
 
 
-def refuse_impossible(found: list[Change], as_shown: Callable[[str], str] = str) -> None:
+def refuse_impossible(found: list[Change], as_shown: Callable[[str], str] = str, fixed: Sequence[str] = ()) -> None:
     """Check that every change is possible.
 
     Args:
         found: the result of `changes`.
         as_shown: converts a dotted path to the form that users write.
+        fixed: further parameters that cannot change, see `Scenario`.
 
     Raises:
         UsageError: a parameter cannot change.
@@ -83,7 +84,7 @@ def refuse_impossible(found: list[Change], as_shown: Callable[[str], str] = str)
     for change in found:
         # Each of several updates has the parameters of a single one.
         known = _UPDATE.sub("trainer.", change.path)
-        for path, reason in REFUSED.items():
+        for path, reason in {**REFUSED, **dict.fromkeys(fixed, OTHER_MODEL)}.items():
             if known == path or known.startswith(f"{path}."):
                 raise _refusal(change, reason, as_shown)
         if known == "trainer.calc_ema" and 0 in (change.before, change.after):

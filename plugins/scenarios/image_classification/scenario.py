@@ -26,6 +26,7 @@ class ImageClassification(ListFileScenario):
         "learning_rate.lr": 0.003,
     }
     monitor = ("max", "accuracy")
+    fixed = ("data.classes",)
     suffixes = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
     def derived_params(self) -> ImageParams:

@@ -36,6 +36,7 @@ class TextLineRecognition(ListFileScenario):
         "optimizer.clip_global_norm": 5.0,
     }
     monitor = ("min", "character_error_rate")
+    fixed = ("data.alphabet", "data.alphabet_mode", "data.codec")
     suffixes = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
     def check(self) -> None:
