@@ -11,8 +11,9 @@ import tensorflow as tf
 class Bidirectional(keras.layers.Bidirectional):
     """`keras.layers.Bidirectional` of an LSTM over padded sequences, with the same weights, values and saved form.
 
-    On a CPU, the gradient of the loop over the steps is computed by hand: the gradients of the weights are products of
-    large matrices after the loop instead of sums in each step. On a GPU, this is the layer of Keras, which uses cuDNN.
+    In training on a CPU, the gradient of the loop over the steps is computed by hand: the gradients of the weights are
+    products of large matrices after the loop instead of sums in each step. Otherwise, this is the layer of Keras: on a
+    GPU it uses cuDNN, and exporters know its form.
 
     Args:
         layer: an LSTM that returns sequences, with the default activations and without dropout and state.
@@ -30,17 +31,14 @@ class Bidirectional(keras.layers.Bidirectional):
             mask: False for the padding, bool [batch, steps].
             training: True for training mode.
         """
-        if initial_state is not None or mask is None or tf.config.list_logical_devices("GPU"):
+        if not training or initial_state is not None or mask is None or tf.config.list_logical_devices("GPU"):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
         mask = tf.cast(mask, sequences.dtype)[:, :, None]
         directions = []
         for layer in (self.forward_layer, self.backward_layer):
             cell = layer.cell
             weights = [_sigmoids_first(each) for each in (cell.kernel, cell.recurrent_kernel, cell.bias)]
-            run = _Steps(mask, reverse=layer.go_backwards)
-            directions.append(
-                tf.custom_gradient(run.with_gradient)(sequences, *weights) if training else run(sequences, *weights)
-            )
+            directions.append(tf.custom_gradient(_Steps(mask, reverse=layer.go_backwards).run)(sequences, *weights))
         return tf.concat(directions, axis=-1)
 
 
@@ -62,13 +60,12 @@ class _Steps:
         self.mask = mask
         self.reverse = reverse
 
-    def __call__(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
-        """Return the outputs, [batch, steps, units], for inputs of shape [batch, steps, features]."""
-        return self._run(inputs, kernel, recurrent, bias, keep=False)[0]
+    def run(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
+        """Return the outputs, [batch, steps, units], for inputs of shape [batch, steps, features], and their gradient.
 
-    def with_gradient(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
-        """Return the outputs, and the function of their gradient."""
-        outputs, states, sigmoids, candidates = self._run(inputs, kernel, recurrent, bias, keep=True)
+        The columns of the weights are those of `_sigmoids_first`.
+        """
+        outputs, states, sigmoids, candidates = self._run(inputs, kernel, recurrent, bias)
         steps, features, units = tf.shape(inputs)[1], inputs.shape[2], recurrent.shape[0]
 
         def gradient(upstream: Any) -> Any:
@@ -107,37 +104,39 @@ class _Steps:
 
         return outputs, gradient
 
-    def _run(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any, *, keep: bool) -> list[Any]:
-        """Return the outputs. If `keep`, also arrays of the states before each step, sigmoid gates and candidates."""
+    def _run(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> list[Any]:
+        """Return the outputs, and arrays of the states before each step, the sigmoid gates and the candidates."""
         steps, units = tf.shape(inputs)[1], recurrent.shape[0]
         both = tf.concat([kernel, recurrent], axis=0)
 
-        def body(step: Any, output: Any, state: Any, outputs: Any, *kept: Any) -> Any:
+        def body(step: Any, output: Any, state: Any, outputs: Any, states: Any, sigmoids: Any, candidates: Any) -> Any:
             place = self._place(step, steps)
             given = tf.concat([tf.gather(inputs, place, axis=1), output], axis=-1)
-            gates = tf.nn.bias_add(tf.matmul(given, both), bias)
-            sigmoids, candidate = tf.sigmoid(gates[:, : 3 * units]), tf.tanh(gates[:, 3 * units :])
-            entry, forget, exit_ = tf.split(sigmoids, 3, axis=-1)
-            after = (forget * state + entry * candidate) * tf.gather(self.mask, place, axis=1)
-            output = exit_ * tf.tanh(after)
-            if keep:
-                states, *others = kept
-                others = [array.write(step, value) for array, value in zip(others, (sigmoids, candidate), strict=True)]
-                kept = (states.write(step + 1, after), *others)
-            return step + 1, output, after, outputs.write(place, output), *kept
+            sums = tf.nn.bias_add(tf.matmul(given, both), bias)
+            gates, candidate = tf.sigmoid(sums[:, : 3 * units]), tf.tanh(sums[:, 3 * units :])
+            entry, forget, exit_ = tf.split(gates, 3, axis=-1)
+            state = (forget * state + entry * candidate) * tf.gather(self.mask, place, axis=1)
+            output = exit_ * tf.tanh(state)
+            outputs, states = outputs.write(place, output), states.write(step + 1, state)
+            return (
+                step + 1,
+                output,
+                state,
+                outputs,
+                states,
+                sigmoids.write(step, gates),
+                candidates.write(step, candidate),
+            )
 
-        zeros = tf.zeros_like(inputs[:, 0, :1]) * tf.zeros((1, units), inputs.dtype)
-        arrays = [tf.TensorArray(inputs.dtype, steps, element_shape=(inputs.shape[0], units))]
-        if keep:
-            sizes = ((units, 1), (3 * units, 0), (units, 0))
-            arrays += [
-                tf.TensorArray(
-                    inputs.dtype, steps + more, element_shape=(inputs.shape[0], size), clear_after_read=False
-                )
-                for size, more in sizes
-            ]
-            arrays[1] = arrays[1].write(0, zeros)
-        loop = tf.while_loop(lambda step, *_: step < steps, body, (0, zeros, zeros, *arrays), parallel_iterations=1)
+        outputs, states, sigmoids, candidates = (
+            tf.TensorArray(
+                inputs.dtype, steps + more, element_shape=(inputs.shape[0], size), clear_after_read=False
+            )
+            for size, more in ((units, 0), (units, 1), (3 * units, 0), (units, 0))
+        )  # fmt: skip
+        zeros = tf.zeros((tf.shape(inputs)[0], units), inputs.dtype)
+        start = (0, zeros, zeros, outputs, states.write(0, zeros), sigmoids, candidates)
+        loop = tf.while_loop(lambda step, *_: step < steps, body, start, parallel_iterations=1)
         return [tf.transpose(loop[3].stack(), (1, 0, 2)), *loop[4:]]
 
     def _place(self, step: Any, steps: Any) -> Any:
