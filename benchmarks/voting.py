@@ -56,7 +56,7 @@ def error_rate(folder: Path, held_out: Path) -> float:
 def main() -> None:
     """Train, score and print."""
     given = [int(word) for word in sys.argv[1:]]
-    lines, epochs, seed = given + [400, 12, 1][len(given) :]
+    lines, epochs, seed = given + [300, 24, 1][len(given) :]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         learned, held_out, scores = (folder / name for name in ("lines", "held-out", "scores.json"))
@@ -64,6 +64,7 @@ def main() -> None:
         write_lines(held_out, HELD_OUT, seed + 1_000_000)
         words = ["--trainer.folds", "5", "--trainer.epochs", str(epochs), "--trainer.random_seed", str(seed)]
         words += ["--train.lists", str(learned), "--trainer.output_dir", str(folder / "run"), "--quiet"]
+        words += ["--train.batch_size", "8", "--trainer.jit_compile", "off"]
         if aip(["train", "text_line_recognition", *words]):
             sys.exit("training failed")
         if aip(["lav", str(folder / "run"), "--lav.lists", str(held_out), "--json", str(scores)]):

@@ -1,5 +1,6 @@
 """Decoding: the beam search against all paths and TensorFlow, language models, and the choice when predicting."""
 
+import json
 from collections import Counter
 from functools import reduce
 from itertools import groupby, product
@@ -12,6 +13,7 @@ from aip_plugin_ocr.decoding.beam_search import BeamReader, aligned_confidences,
 from aip_plugin_ocr.decoding.language import END, CharacterNgrams, WordList, language_files
 from aip_plugin_ocr.decoding.params import BeamSearch
 from aip_plugins.scenarios.text_line_recognition.codec import Codec
+from aip_plugins.scenarios.text_line_recognition.metrics import edit_distance
 
 from aipcore.errors import UsageError
 
@@ -159,3 +161,35 @@ def test_reader_with_language_models(tmp_path: Path) -> None:
         assert found.text == "chat"
         np.testing.assert_allclose(found.confidences, [0.96, 0.96, 0.96, 0.47], rtol=1e-5)
         assert found.confidence == pytest.approx((0.96**3 * 0.47) ** 0.25, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_decoder_of_a_trained_model(tmp_path: Path) -> None:
+    """A model trained with the best path is applied with beam search and a word list, also in its evaluation."""
+    import aipcore
+    from aipcore.cli.main import main
+
+    params = {"data.printed_lines": 12, "model.filters": [4], "model.units": 4, "trainer.epochs": 1}
+    aipcore.train("ocr", {**params, "trainer.jit_compile": "off"}, tmp_path / "out", quiet=True)
+    words = tmp_path / "words.txt"
+    words.write_text("on\n")
+    decoder = {"data.decoder": "beam_search", "data.decoder.words": str(words)}
+    predictor = aipcore.Predictor.load(tmp_path / "out", params=decoder)
+    codec, texts = predictor.scenario.codec, []
+    reader = BeamReader(codec, BeamSearch(words=words))
+    for each in predictor.predict_data():
+        assert each.outputs["text"] == reader.read(each.raw["text"]).text
+        texts.append(each.outputs["text"])
+    best = [each.outputs["text"] for each in aipcore.Predictor.load(tmp_path / "out").predict_data()]
+    assert len(texts) == len(best)
+    options = [word for name, value in decoder.items() for word in (f"--{name}", value)]
+    scored = []
+    for extra in ([], options):
+        assert main(["lav", str(tmp_path / "out"), "--json", str(tmp_path / "scores.json"), *extra]) == 0
+        scored.append(json.loads((tmp_path / "scores.json").read_text())["lists"][0]["values"])
+    assert scored[0]["loss"] == scored[1]["loss"]
+    truth = [each.targets for each in predictor.scenario.val_data()]
+    for values, read in zip(scored, (best, texts), strict=True):
+        errors = sum(map(edit_distance, read, truth))
+        assert values["line_error_rate"] == np.mean([one != other for one, other in zip(read, truth, strict=True)])
+        assert values["character_error_rate"] == pytest.approx(errors / sum(map(len, truth)))
