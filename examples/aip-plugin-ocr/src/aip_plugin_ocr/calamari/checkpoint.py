@@ -94,7 +94,7 @@ def ordered_weights(arrays: Mapping[str, Any], model: CalamariModel) -> list[Any
         # Before a model is built: the sizes of a description are not bounded by those of the file.
         if not f"{described}:".startswith(f"{found}:"):
             raise UsageError(
-                f"{model.weights}: {name} is {found}, but {described} in the description. Use its own file."
+                f"{model.weights}: {name} is {found}, but {described} in its .json file. Use the right one."
             )
 
     weights = []
