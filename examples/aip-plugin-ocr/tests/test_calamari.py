@@ -168,6 +168,17 @@ def test_weights(tmp_path: Any) -> None:
         np.testing.assert_array_equal(one, other)
     kernel = stored["root/CalamariGraph/logits/kernel"]
     np.testing.assert_array_equal(found[-2], np.concatenate([kernel[:, -1:], kernel[:, :-1]], axis=1) / 2)
+    for changes, sentence in (
+        (
+            {"layers": [{**CONV, "filters": 10**6}]},
+            "conv2d_0 is conv=2:3x3, but conv=1000000:3x3 in its .json",
+        ),
+        ({"layers": [{**LSTM, "hidden_nodes": 30}]}, "lstm_0 is lstm=3, but lstm=30 in its .json"),
+        ({"codec": {"charset": ["", *"abcdef"]}}, "logits is dense=4, but dense=7 in its .json"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            ordered_weights(stored, read_model(write(tmp_path, record(**changes))))
+        assert sentence in str(caught.value)
     stored.pop("root/CalamariGraph/lstm_0/bidirectional/backward_lstm/lstm_cell/bias")
     with pytest.raises(UsageError, match="has 0 variables lstm_0/backward_lstm/lstm_cell/bias instead of one"):
         ordered_weights(stored, model)

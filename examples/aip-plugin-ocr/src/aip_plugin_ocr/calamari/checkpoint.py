@@ -26,7 +26,7 @@ class CalamariModel:
     Attributes:
         weights: the folder of the SavedModel, or an h5 file.
         layers: the network, in the text form of `--model.layers`.
-        names: the name of each layer with weights, and True if it is recurrent.
+        weighted: the text form and the name of each layer with weights.
         data: parameters of the group `data`.
         rules: rules for texts, as in the file of `--data.text_rules`.
         factor: factor of the logits.
@@ -34,7 +34,7 @@ class CalamariModel:
 
     weights: Path
     layers: str
-    names: tuple[tuple[str, bool], ...]
+    weighted: tuple[tuple[str, str], ...]
     data: Mapping[str, Any]
     rules: Mapping[str, Any]
     factor: float
@@ -64,7 +64,7 @@ def read_model(path: Path) -> CalamariModel:
     return CalamariModel(
         weights=found[0],
         layers=",".join(text for text, _, _ in layers),
-        names=tuple((name, text.startswith("lstm")) for text, name, weighted in layers if weighted),
+        weighted=tuple((text, name) for text, name, weighted in layers if weighted),
         data={"alphabet": _alphabet(data), "height": height, **_preparation(processors, height, record.path)},
         rules=_rules(processors),
         factor=1 / temperature if temperature > 0 else 1.0,
@@ -79,7 +79,7 @@ def ordered_weights(arrays: Mapping[str, Any], model: CalamariModel) -> list[Any
         model: its description.
 
     Raises:
-        UsageError: a variable is missing.
+        UsageError: a variable is missing, or a layer has another size than in the description.
     """
     import numpy as np
 
@@ -90,17 +90,30 @@ def ordered_weights(arrays: Mapping[str, Any], model: CalamariModel) -> list[Any
             raise UsageError(f"{model.weights} has {len(found)} variables {layer}{part} instead of one. It is damaged.")
         return found[0]
 
+    def check(described: str, found: str, name: str) -> None:
+        # Before a model is built: the sizes of a description are not bounded by those of the file.
+        if not f"{described}:".startswith(f"{found}:"):
+            raise UsageError(
+                f"{model.weights}: {name} is {found}, but {described} in its .json file. Use the right one."
+            )
+
     weights = []
-    for name, recurrent in model.names:
-        if recurrent:
-            weights += [
+    for text, name in model.weighted:
+        if text.startswith("lstm"):
+            cells = [
                 find(name, f"/{direction}_lstm/lstm_cell/{kernel}")
                 for direction in ("forward", "backward")
                 for kernel in KERNELS
             ]
+            check(text, f"lstm={cells[0].shape[-1] // 4}", name)
+            weights += cells
         else:
-            weights += [find(name, "/kernel"), find(name, "/bias")]
+            kernel, bias = find(name, "/kernel"), find(name, "/bias")
+            along, across, _, filters = kernel.shape if kernel.ndim == 4 else (0, 0, 0, 0)
+            check(text, f"conv={filters}:{along}x{across}", name)
+            weights += [kernel, bias]
     output = [find("logits", "/kernel"), find("logits", "/bias")]
+    check(f"dense={len(model.data['alphabet']) + 1}", f"dense={output[0].shape[-1]}", "logits")
     # Calamari's blank is the last class.
     return weights + [np.roll(array, 1, axis=-1) * array.dtype.type(model.factor) for array in output]
 

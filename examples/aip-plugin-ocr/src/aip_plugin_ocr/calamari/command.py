@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import click
@@ -23,7 +24,12 @@ def command(checkpoint: Path, output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} already exists. Name a new or an empty folder.")
     model = read_model(checkpoint)
-    import_model(model, output)
+    try:
+        import_model(model, output)
+    except BaseException:
+        # It was new or empty.
+        shutil.rmtree(output, ignore_errors=True)
+        raise
     click.echo(
         f"Imported {model.weights} to {output}: {len(model.data['alphabet'])} characters, {model.layers}.\n"
         f"Read lines with: aip predict {output} --data.files FILES\n"
