@@ -7,6 +7,7 @@ from typing import Any
 
 from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineParams
 
+from aip_plugin_ocr.calamari.preparation import CalamariParams
 from aip_plugin_ocr.decoding.params import DECODERS, BeamSearch, BestPath
 from aip_plugin_ocr.images.params import BackgroundParams, DewarpParams, LevelsParams
 from aip_plugin_ocr.network.layers import DEFAULT, LAYERS, parse_layers
@@ -29,7 +30,7 @@ class OCRData(TextLineData):
         "order. `auto` is the direction of most letters of the line. `none` changes nothing.",
     )
     image_processors: tuple[Choice[Any], ...] = components(
-        {"Dewarp": DewarpParams, "Levels": LevelsParams, "Background": BackgroundParams},
+        {"Dewarp": DewarpParams, "Levels": LevelsParams, "Background": BackgroundParams, "Calamari": CalamariParams},
         help="Processors of line images, in this order, before they are scaled.",
     )
     decoder: Choice[BestPath | BeamSearch] = component(

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from aip_plugin_ocr.calamari.preparation import Calamari, CalamariParams
 from aip_plugin_ocr.images.center_line import center_line
 from aip_plugin_ocr.images.params import BackgroundParams, DewarpParams, LevelsParams
 from aipcore.scenario import Processor, Sample
@@ -50,7 +51,7 @@ class Background(Processor):
         return attrs.evolve(sample, inputs=without_background(sample.inputs, self.params.size))
 
 
-PROCESSORS = {DewarpParams: Dewarp, LevelsParams: Levels, BackgroundParams: Background}
+PROCESSORS = {DewarpParams: Dewarp, LevelsParams: Levels, BackgroundParams: Background, CalamariParams: Calamari}
 """The processors by the class of their parameters."""
 
 
