@@ -188,7 +188,7 @@ def test_decoder_of_a_trained_model(tmp_path: Path) -> None:
         assert main(["lav", str(tmp_path / "out"), "--json", str(tmp_path / "scores.json"), *extra]) == 0
         scored.append(json.loads((tmp_path / "scores.json").read_text())["lists"][0]["values"])
     assert scored[0]["loss"] == scored[1]["loss"]
-    truth = [each.targets for each in predictor.scenario.val_data()]
+    truth = predictor.scenario.val_data().texts()
     for values, read in zip(scored, (best, texts), strict=True):
         errors = sum(map(edit_distance, read, truth))
         assert values["line_error_rate"] == np.mean([one != other for one, other in zip(read, truth, strict=True)])
