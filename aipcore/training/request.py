@@ -22,7 +22,7 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.record import used_files
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.updates import updates_of
-from aipcore.training.artifacts import WEIGHTS, find_artifact, recorded_params
+from aipcore.training.artifacts import WEIGHTS, find_artifact, fold_folders, recorded_params
 from aipcore.training.export.requirements import require_packages
 from aipcore.training.params import run_params_class
 from aipcore.training.run_folder import resume_command
@@ -67,6 +67,9 @@ class Request:
         scenario.check()
         source = resolved.value.trainer.warmstart.model
         if source is not None and not self.is_recorded:
+            if resolved.value.trainer.folds is not None:
+                # The models of a cross-validation have the same parameters.
+                source = next(iter(fold_folders(source)), source)
             scenario = self.scenario.cls(scenario.adapt_params(recorded_params(find_artifact(source, WEIGHTS))))
         return attrs.evolve(resolved, value=scenario.derived_params())
 
