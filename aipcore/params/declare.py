@@ -30,25 +30,17 @@ class Choices(Protocol):
 
 
 class StaticChoices:
-    """Components from mappings.
-
-    Args:
-        kinds: kind to name to parameter class: `{"layer": {"Conv": Conv, "Pool": Pool}}`.
-    """
+    """Components from mappings: kind to name to parameter class."""
 
     def __init__(self, kinds: Mapping[str, Mapping[str, type]]) -> None:
         self._kinds = kinds
 
     def names(self, kind: str) -> Sequence[str]:
-        """Return the names of a kind."""
+        """See `Choices`."""
         return list(self._kinds.get(kind, {}))
 
     def canonical(self, kind: str, name: str) -> str:
-        """Return the displayed form of a name, of which case and underscores do not matter.
-
-        Raises:
-            ParamsError: there is no such name.
-        """
+        """See `Choices`."""
         names = self.names(kind)
         for known in names:
             if normalize(known) == normalize(name):
@@ -58,11 +50,11 @@ class StaticChoices:
         raise ParamsError(f"There is no {kind} {name!r}; {hint}")
 
     def params_class(self, kind: str, name: str) -> type:
-        """Return the parameter class of a name."""
+        """See `Choices`."""
         return self._kinds[kind][self.canonical(kind, name)]
 
     def summary(self, kind: str, name: str) -> str:
-        """Return the first line of the docstring of its parameter class."""
+        """Return the first line of the class's docstring; see `Choices`."""
         lines = (self.params_class(kind, name).__doc__ or "").strip().splitlines()
         return lines[0] if lines else ""
 

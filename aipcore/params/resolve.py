@@ -76,16 +76,10 @@ def resolve(root: type[T], layers: Sequence[Layer], choices: Choices = NO_CHOICE
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], choices: Choices = NO_CHOICES, origin: str = "values") -> T:
-    """Return an instance of a parameter class from plain values, strictly checked.
-
-    Args:
-        cls: the parameter class.
-        values: values by name, as in a parameter file.
-        choices: the components of plugin kinds; not needed for components of a mapping.
-        origin: where the values come from, for errors.
+    """Return an instance of `cls` from the output of `to_dict` or from a file, strictly checked.
 
     Raises:
-        ParamsError: a name or value is not allowed, or a required one is missing.
+        ParamsError: see `resolve`.
     """
     return resolve(cls, [Layer.from_mapping(origin, values)], choices).value
 
