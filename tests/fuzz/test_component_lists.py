@@ -77,7 +77,7 @@ layer = wide.map(lambda value: Choice("Wide", value)) | st.tuples(st.sampled_fro
 roots = st.builds(Root, layers=st.lists(layer, max_size=5).map(tuple))
 
 
-@settings(max_examples=60, derandomize=True, database=None, deadline=None)
+@settings(max_examples=25, derandomize=True, database=None, deadline=None)
 @given(roots)
 def test_round_trips(tmp_path_factory: pytest.TempPathFactory, value: Root) -> None:
     """A mapping, JSON, YAML, Python with dotted names, and the command line restore equal parameters."""
@@ -94,7 +94,7 @@ def test_round_trips(tmp_path_factory: pytest.TempPathFactory, value: Root) -> N
     assert resolve(Root, [Layer.from_arguments(words)]).value == value
 
 
-@settings(max_examples=60, derandomize=True, database=None, deadline=None)
+@settings(max_examples=25, derandomize=True, database=None, deadline=None)
 @given(roots, st.data())
 def test_one_change(value: Root, data: st.DataObject) -> None:
     """An option changes the component with its number, and nothing else."""

@@ -394,7 +394,7 @@ def test_arguments_of_keras_have_rows() -> None:
     from aipcore.hooks.manager import get_plugin_manager
     from aipcore.params.tree import Leaf, build_tree, find, owners
     from aipcore.scenario import Scenario
-    from aipcore.scenario import __all__ as names
+    from aipcore.scenario import __all__ as exported
     from aipcore.scenario.list_file import ListFileParams
     from aipcore.training.params import run_params_class
 
@@ -421,7 +421,7 @@ def test_arguments_of_keras_have_rows() -> None:
                     if value and not isinstance(node, Leaf):
                         assert value in plugins.names("callback"), line
                 elif not each.startswith("--"):
-                    known = hasattr(Scenario, each.removesuffix("()")) or each.rpartition(".")[2] in names
+                    known = hasattr(Scenario, each.removesuffix("()")) or each.rpartition(".")[2] in exported
                     assert known or each == "Predictor.load", line
     for title, names in keras_names().items():
         assert [name for name in names if name not in rows[title]] == [], title

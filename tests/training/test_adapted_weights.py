@@ -310,6 +310,7 @@ def test_records_and_resuming(source: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
 
+@pytest.mark.slow
 def test_folds(source: Path, tmp_path: Path) -> None:
     """Each fold starts from the source; a fold that is trained after a resume has the same parameters."""
     folder = tmp_path / "folds"

@@ -125,8 +125,8 @@ def bits(trainer: Any) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("cls", "more"),
     [
-        (Tagged, ("--trainer.accumulate_steps", "2")),
-        pytest.param(Pooled, (), marks=pytest.mark.slow),
+        pytest.param(Tagged, ("--trainer.accumulate_steps", "2"), marks=pytest.mark.slow),
+        (Pooled, ()),
         pytest.param(Multiples, (), marks=pytest.mark.slow),
         pytest.param(Texts, ("--optimizer.clip_global_norm", "1"), marks=pytest.mark.slow),
     ],
@@ -151,10 +151,8 @@ def test_results_are_those_of_the_plain_graph(make_trainer: Any, cls: type[Texts
     assert "padding" not in dict(plain.plan())
 
 
-SLOW = [pytest.param(cls, marks=pytest.mark.slow) for cls in (Dropped, Texts)]
-
-
-@pytest.mark.parametrize("cls", [Growing, *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", [Growing, Dropped, Texts])
 def test_resumed_within_an_epoch(make_trainer: Any, cls: type[Texts]) -> None:
     """A run that continues from a checkpoint within an epoch has the same sizes, and ends with the same bits."""
     given = words(window=0 if cls is Growing else 4)
