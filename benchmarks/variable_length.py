@@ -25,6 +25,7 @@ import_tensorflow()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
 
 from aipcore.params import field, group, params  # noqa: E402
 from aipcore.scenario import Sample, Scenario, ScenarioParams  # noqa: E402
@@ -127,19 +128,12 @@ def make_trainer(arguments: argparse.Namespace, jit: str, reporter: Reporter, fo
     return Trainer.from_scenario(Texts, values, folder, reporter=reporter, quiet=True)
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """The batches of an epoch of aip."""
-
-    def __init__(self, trainer: Trainer, epoch: int) -> None:
-        super().__init__()
-        blocks = trainer.data.loader.blocks(epoch, chunk=1)
-        self.batches = [(block.inputs[""][0], block.targets[""][0]) for block in blocks]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.batches[index]
+def batches_of(trainer: Trainer, epoch: int) -> tf.data.Dataset:
+    """Return the batches of an epoch of aip. `Model.fit` would take the lengths of a `PyDataset` from its first two."""
+    blocks = trainer.data.loader.blocks(epoch, chunk=1)
+    batches = [(block.inputs[""][0], block.targets[""][0]) for block in blocks]
+    spec = tuple(tf.TensorSpec([None] * part.ndim, part.dtype) for part in batches[0])
+    return tf.data.Dataset.from_generator(lambda: batches, output_signature=spec).prefetch(tf.data.AUTOTUNE)
 
 
 def fit(arguments: argparse.Namespace) -> Epochs:
@@ -149,9 +143,9 @@ def fit(arguments: argparse.Namespace) -> Epochs:
     model.set_weights(trainer.model.get_weights())
     model.compile(keras.optimizers.Adam(0.001), trainer.scenario.losses(), metrics=trainer.scenario.metrics())
     for epoch in range(arguments.epochs):
-        batches = Batches(trainer, epoch)
+        batches = batches_of(trainer, epoch)
         begun = time.perf_counter()
-        history = model.fit(batches, shuffle=False, verbose=0)
+        history = model.fit(batches, verbose=0)
         found.seconds.append(time.perf_counter() - begun)
         found.losses.append(history.history["loss"][0])
     return found

@@ -61,6 +61,11 @@ class Elements(ABC):
     def pass_index(self) -> int:
         """The zero-based pass of the last element."""
 
+    @property
+    def between(self) -> bool:
+        """True if the state is that after the last element; False if the iteration has read ahead."""
+        return True
+
     @abstractmethod
     def __next__(self) -> Any:
         """Return the next element.

@@ -275,7 +275,7 @@ class Reader:
 
     def _save(self) -> None:
         begun = time.monotonic()
-        if self._positions is None or begun < self._due:
+        if self._positions is None or begun < self._due or not self._elements.between:
             return
         state = self._elements.state()
         size = state_bytes(state)

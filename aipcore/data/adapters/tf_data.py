@@ -5,18 +5,22 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from aipcore.data.adapters.elements import batch_size, no_samples
+from aipcore.data.adapters.elements import batch_size, bytes_of, no_samples
 from aipcore.data.stream import Elements, Source
 from aipcore.errors import AipError, DataError, located_sentence
 
 STACKED, STACKED_BYTES = 256, 2**20
 """The most samples, and bytes of samples, that TensorFlow stacks into one element where there are no batches."""
+
+FETCHED, FETCHED_BYTES = 8, 2**22
+"""The most elements, and bytes of elements, that one call takes from an iterator."""
 
 
 def is_tf_dataset(data: Any) -> bool:
@@ -63,6 +67,7 @@ class TensorSource(Source):
         if self.length == 0:
             raise no_samples(origin)
         self._beginning: dict[str, bytes] | None = None
+        self._several: Any = None
         self._last_pass: Any = None
         self._guessed = batched is None and self.batched
         self.stacked = _stackable(dataset.element_spec) if not self.batched and stack else 0
@@ -106,6 +111,19 @@ class TensorSource(Source):
         """Return an iterator over the pass after that of the last iterator."""
         return iter(self._dataset)
 
+    def take(self, iterator: Any) -> list[Any]:
+        """Return the next elements of an iterator, several if they are small; none at its end."""
+        if self._several is not None:
+            *elements, count = self._several(iterator)
+            return elements[: int(count)]
+        element = next(iterator, None)
+        if element is None:
+            return []
+        if self._several is None and _is_dense(self._dataset.element_spec):
+            number = min(FETCHED, FETCHED_BYTES // max(1, bytes_of(element)))
+            self._several = _taker(self._dataset.element_spec, number) if number > 1 else None
+        return [element]
+
     @property
     def has_state(self) -> bool:
         """True if the state of an iterator can be saved, once there is one."""
@@ -142,6 +160,7 @@ class _TensorElements(Elements):
     def __init__(self, source: TensorSource) -> None:
         self._source = source
         self._iterator = source.iterator()
+        self._ahead: deque[Any] = deque()
         self._pass = 0
         self._empty = True
         self._restored = False
@@ -151,10 +170,20 @@ class _TensorElements(Elements):
         """See `Elements`."""
         return self._pass
 
+    @property
+    def between(self) -> bool:
+        """See `Elements`."""
+        return not self._ahead
+
     def __next__(self) -> Any:
+        if not self._ahead:
+            self._ahead.extend(self._taken())
+        return self._ahead.popleft()
+
+    def _taken(self) -> list[Any]:
         try:
-            element = next(self._iterator, None)
-            if element is None and not self._empty:
+            found = self._source.take(self._iterator)
+            if not found and not self._empty:
                 self._pass += 1
                 finished = self._iterator
                 # A state at the end of a pass does not contain the number of draws.
@@ -163,15 +192,15 @@ class _TensorElements(Elements):
                 # The thread drops the iterator, for which TensorFlow waits until its own threads have ended.
                 threading.Thread(target=id, args=(finished,), name="aip-finished-pass").start()
                 del finished
-                element = next(self._iterator, None)
+                found = self._source.take(self._iterator)
         except AipError:
             raise
         except Exception as error:
             raise self._source.failure(error) from error
-        if element is None:
+        if not found:
             raise no_samples(self._source.origin, "" if self._pass < 1 else f"in pass {self._pass + 1}")
         self._empty = False
-        return element
+        return found
 
     def state(self) -> Any:
         """See `Elements`."""
@@ -182,6 +211,7 @@ class _TensorElements(Elements):
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Elements`."""
         _restore(self._iterator, state["files"], self._source.origin)
+        self._ahead.clear()
         self._pass, self._empty, self._restored = int(state["pass"]), bool(state["empty"]), True
 
     def close(self) -> None:
@@ -261,6 +291,31 @@ def _cut(dataset: Any, samples: int) -> Any:
 
     scanned = dataset.scan(tf.zeros((), tf.int64), step).take_while(lambda before, _: before < samples)
     return scanned.map(lambda _, element: element)
+
+
+def _is_dense(element_spec: Any) -> bool:
+    import tensorflow as tf
+
+    return all(
+        isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None for spec in tf.nest.flatten(element_spec)
+    )
+
+
+def _taker(element_spec: Any, number: int) -> Any:
+    """Return a compiled function that returns the next elements of an iterator, and how many of them exist."""
+    import tensorflow as tf
+
+    def nothing() -> Any:
+        return tf.nest.map_structure(
+            lambda spec: tf.zeros([size or 0 for size in spec.shape], spec.dtype), element_spec
+        )
+
+    def take(iterator: Any) -> list[Any]:
+        found = [iterator.get_next_as_optional() for _ in range(number)]
+        count = tf.add_n([tf.cast(each.has_value(), tf.int32) for each in found])
+        return [*(tf.cond(each.has_value(), each.get_value, nothing) for each in found), count]
+
+    return tf.function(take, autograph=False)
 
 
 def _stackable(element_spec: Any) -> int:
