@@ -114,8 +114,8 @@ class TensorSource(Source):
     def take(self, iterator: Any) -> list[Any]:
         """Return the next elements of an iterator, several if they are small; none at its end."""
         if self._several is not None:
-            *elements, count = self._several(iterator)
-            return elements[: int(count)]
+            *elements, number = self._several(iterator)
+            return list(elements[: int(number)])
         element = next(iterator, None)
         if element is None:
             return []
