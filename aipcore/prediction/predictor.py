@@ -67,6 +67,9 @@ class Predictor:
     Args:
         voters: models; the first one's scenario votes. It also post-processes, unless the models vote on results.
 
+    Attributes:
+        scenario: the scenario of the first model, with its parameters.
+
     Raises:
         UsageError: the models have different inputs or outputs, and do not vote on results.
     """

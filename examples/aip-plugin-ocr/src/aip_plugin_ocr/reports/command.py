@@ -82,7 +82,7 @@ def _report(scenario: Scenario, predictions: Iterable[Prediction], title: str, o
     lines = [_line(scenario, data, statistics, prediction) for prediction in predictions]
     characters, notes = None, []
     try:
-        characters = count_characters(texts_of(scenario, scenario.train_data()), [line.known for line in lines])
+        characters = count_characters(scenario.texts(scenario.train_data()), [line.known for line in lines])
     except AipError as error:
         notes.append(f"The training texts cannot be read: {error}")
     total = statistics.total
@@ -133,7 +133,7 @@ def find_image(scenario: Any, data: Any, index: int, meta: dict[str, Any]) -> An
     try:
         found = [data[index]] if data is not None and index < len(data) else []
         if "path" in meta and not any(_is_of(sample, meta) for sample in found):
-            found = samples_of(scenario, Path(meta["path"]))
+            found = scenario.source([Path(meta["path"])], targets=False)
         return next((sample.inputs for sample in found if _is_of(sample, meta)), None)
     except AipError:
         return None
@@ -141,19 +141,3 @@ def find_image(scenario: Any, data: Any, index: int, meta: dict[str, Any]) -> An
 
 def _is_of(sample: Any, meta: dict[str, Any]) -> bool:
     return isinstance(sample.meta, dict) and sample.meta.items() <= meta.items()
-
-
-def samples_of(scenario: Any, path: Path) -> Iterable[Any]:
-    """Return the samples of a file."""
-    if hasattr(scenario, "source"):
-        source: Iterable[Any] = scenario.source([path], targets=False)
-        return source
-    return [scenario.read(path, targets=False)]
-
-
-def texts_of(scenario: Any, data: Any) -> list[str]:
-    """Return the texts of training data, as prepared for the model."""
-    if hasattr(scenario, "texts"):
-        texts: list[str] = scenario.texts(data)
-        return texts
-    return data.texts() if hasattr(data, "texts") else [sample.targets for sample in data]
