@@ -138,7 +138,7 @@ def fonts(folder: Path) -> list[Path]:
     if not folder.exists():
         words = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *FONTS]
         subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
-    found = [sorted(package.rglob("*.[ot]tf"), key=_not_regular) for package in sorted(folder.glob("font_*"))]
+    found = [sorted(package.rglob("*.*tf"), key=_not_regular) for package in sorted(folder.glob("font_*"))]
     return [each[0] for each in found if each]
 
 
