@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from aip_plugin_ocr.calamari.checkpoint import ordered_weights, read_model
 from aip_plugin_ocr.calamari.command import command
-from aip_plugin_ocr.calamari.preparation import CalamariParams, prepared, resized
+from aip_plugin_ocr.calamari.params import CalamariParams
+from aip_plugin_ocr.calamari.preparation import prepared, resized
 from click.testing import CliRunner
 
 from aipcore.errors import UsageError

@@ -173,10 +173,10 @@ def test_images_of_lines() -> None:
     """The image is that of the sample with the same meta, or of the path in the meta."""
 
     class Scenario:
-        def read(self, path: Any, *, targets: bool) -> Sample:
-            if path.name == "lost.png":
+        def source(self, paths: Any, *, targets: bool) -> list[Sample]:
+            if paths[0].name == "lost.png":
                 raise DataError("The file is lost.")
-            return Sample(inputs=f"read {path}", meta={"path": str(path)})
+            return [Sample(inputs=f"read {path}", meta={"path": str(path)}) for path in paths]
 
     data = [Sample(inputs="first", meta={"path": "a.png"}), Sample(inputs="second", meta={"path": "b.png"})]
     scenario = Scenario()

@@ -108,8 +108,7 @@ def test_page_to_page(tmp_path):
             "trainer.epochs": 1,
             "data.text_rules": tmp_path / "rules.yaml",
             "data.image_processors": ["Levels"],
-            "model.units": 8,
-            "model.filters": [4, 4],
+            "model.layers": "conv=4,pool=2x2,conv=4,pool=2x2,lstm=8",
         },
         output_dir=tmp_path / "run",
     )

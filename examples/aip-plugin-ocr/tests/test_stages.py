@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from aipcore.errors import UsageError
 
 TINY = (
-    "--data.printed_lines", "16", "--data.height", "16", "--model.filters", "4", "--model.units", "8",
+    "--data.printed_lines", "16", "--data.height", "16", "--model.layers", "conv=4,pool=2x2,lstm=8",
     "--train.batch_size", "4", "--trainer.epochs", "2", "--trainer.tune", "off", "--trainer.jit_compile", "off",
     "--trainer.skip_sanity_check", "True", "--data.workers", "0", "--trainer.random_seed", "3", "--quiet",
 )  # fmt: skip

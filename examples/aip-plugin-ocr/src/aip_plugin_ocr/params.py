@@ -7,7 +7,7 @@ from typing import Any
 
 from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineParams
 
-from aip_plugin_ocr.calamari.preparation import CalamariParams
+from aip_plugin_ocr.calamari.params import CalamariParams
 from aip_plugin_ocr.decoding.params import DECODERS, BeamSearch, BestPath
 from aip_plugin_ocr.images.params import BackgroundParams, DewarpParams, LevelsParams
 from aip_plugin_ocr.network.layers import DEFAULT, LAYERS, parse_layers

@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aip_plugin_ocr.calamari.preparation import Calamari, CalamariParams
+from aip_plugin_ocr.calamari.params import CalamariParams
+from aip_plugin_ocr.calamari.preparation import Calamari
 from aip_plugin_ocr.images.center_line import center_line
 from aip_plugin_ocr.images.params import BackgroundParams, DewarpParams, LevelsParams
 from aipcore.scenario import Processor, Sample
