@@ -169,7 +169,7 @@ def test_decoder_of_a_trained_model(tmp_path: Path) -> None:
     import aipcore
     from aipcore.cli.main import main
 
-    params = {"data.printed_lines": 12, "model.filters": [4], "model.units": 4, "trainer.epochs": 1}
+    params = {"data.printed_lines": 12, "model.layers": "conv=4,pool=2x2,lstm=4", "trainer.epochs": 1}
     aipcore.train("ocr", {**params, "trainer.jit_compile": "off"}, tmp_path / "out", quiet=True)
     words = tmp_path / "words.txt"
     words.write_text("on\n")
