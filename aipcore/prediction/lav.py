@@ -151,7 +151,7 @@ class Jury(Predictor):
 
 def _scorer(voter: EnsembleMember, dataset: Dataset, evaluator: Evaluator | None) -> Scorer:
     scenario, about = voter.scenario, voter.model.about
-    targets, preprocess = list(dataset.specs()[1]), _loss_inputs(voter.model, scenario)
+    targets, preprocess = list(dataset.specs()[1]), loss_inputs(voter.model, scenario)
     return Scorer(scenario, trained_outputs(about), targets, voter.member.outputs, evaluator, preprocess)
 
 
@@ -245,7 +245,7 @@ def _evaluation(
     if not targets:
         raise DataError(f"{kind}.{origin} has no targets to compare with. To predict, run aip predict.")
     trained, there = trained_outputs(model.about), graph.outputs
-    objective = Objective(scenario, trained, list(targets), given=there, preprocess=_loss_inputs(model, scenario))
+    objective = Objective(scenario, trained, list(targets), given=there, preprocess=loss_inputs(model, scenario))
     terms, example = _first_sample(objective, graph, dataset, f"{kind}.{origin}")
     distribution = Distribution()
     make = metric_sets(scenario, trained, list(targets), objective, terms, example)
@@ -255,7 +255,7 @@ def _evaluation(
     )  # fmt: skip
 
 
-def _loss_inputs(model: ModelDir, scenario: Scenario) -> Preprocessing | None:
+def loss_inputs(model: ModelDir, scenario: Scenario) -> Preprocessing | None:
     """Return the preprocessing of a model for `loss_values`, which receives the inputs of `build` as in training."""
     return load_preprocessing(model.home, model.about) if has_loss_values(type(scenario)) else None
 

@@ -12,7 +12,7 @@ from aipcore.errors import DataError, author_errors
 from aipcore.prediction.data import fold_of, open_held_out
 from aipcore.prediction.ensemble import EnsembleMember
 from aipcore.prediction.evaluate_saved import Answers, ListScore, Scorer
-from aipcore.prediction.lav import Recorder
+from aipcore.prediction.lav import Recorder, loss_inputs
 from aipcore.prediction.predictor import Predictor
 from aipcore.prediction.saved_predictions import Stored
 from aipcore.scenario.evaluator import check_evaluator
@@ -39,6 +39,8 @@ class Fold(Predictor):
         """Apply the model to its held-out samples. Batches are those of validation in training."""
         params = self.scenario.params
         size = evaluation_batch_size(dataset, params.lav.batch_size, params.val.batch_size, params.train.batch_size)
+        # Each fold has adapted its own preprocessing, so the joint scorer cannot have one.
+        preprocess = loss_inputs(self.voters[0].model, self.scenario)
         for blocks, sides, answers in self._answers([dataset], size):
             yield Answers(
                 targets={key: column[0] for key, column in blocks[0].targets.items()},
@@ -47,7 +49,7 @@ class Fold(Predictor):
                 masks=answers[0].masks,
                 penalty=self.voters[0].member.extras(sides[0]).penalty,
                 meta=None if blocks[0].meta is None else list(blocks[0].meta),
-                inputs=sides[0],
+                inputs=sides[0] if preprocess is None else preprocess(sides[0]),
             )
 
 

@@ -27,6 +27,7 @@ from aipcore.errors import DataError, FormatError, ScenarioError, TrainingError,
 from aipcore.prediction import Predictor
 from aipcore.prediction.lav import Jury, run_lav
 from aipcore.prediction.locate import find_model
+from aipcore.prediction.out_of_fold import score_out_of_fold
 from aipcore.prediction.predictor import load_voter
 from aipcore.prediction.saved_predictions import read_stored
 from aipcore.prediction.writers import write_predictions
@@ -276,6 +277,17 @@ def test_loss_values_receive_the_inputs_of_build(make_trainer: Any, tmp_path: Pa
         voters.append(load_voter(model, scenario))
     (voted,), _ = Jury(voters).score()
     assert voted.values["loss"] == pytest.approx(last["val_loss"], rel=1e-5)
+
+
+def test_loss_values_out_of_fold(tmp_path: Path) -> None:
+    """`loss_values` of a fold receives the inputs of its own preprocessing, out of fold as in training."""
+    params = {"trainer": {"epochs": 1, "folds": 2, "tune": "off", "skip_sanity_check": True, "export_best": False}}
+    trained = aip.train(Weighted, params, tmp_path / "run", quiet=True)
+    models = [find_model(tmp_path / "run" / f"fold-{fold}" / "export") for fold in (1, 2)]
+    (score,), _ = score_out_of_fold([load_voter(model, Weighted(ScenarioParams())) for model in models])
+    in_training = [each.history[-1]["val_loss"] for each in trained.folds]
+    assert [each["loss"] for each in score.models.values()] == pytest.approx(in_training, rel=1e-5)
+    assert score.values["loss"] == pytest.approx(np.mean(in_training), rel=1e-5)
 
 
 @pytest.mark.slow
