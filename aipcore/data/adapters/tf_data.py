@@ -68,6 +68,7 @@ class TensorSource(Source):
             raise no_samples(origin)
         self._beginning: dict[str, bytes] | None = None
         self._several: Any = None
+        self._measured = False
         self._last_pass: Any = None
         self._guessed = batched is None and self.batched
         self.stacked = _stackable(dataset.element_spec) if not self.batched and stack else 0
@@ -119,9 +120,11 @@ class TensorSource(Source):
         element = next(iterator, None)
         if element is None:
             return []
-        if self._several is None and _is_dense(self._dataset.element_spec):
+        if not self._measured:
+            self._measured = True
             number = min(FETCHED, FETCHED_BYTES // max(1, bytes_of(element)))
-            self._several = _taker(self._dataset.element_spec, number) if number > 1 else None
+            if number > 1 and _is_dense(self._dataset.element_spec):
+                self._several = _taker(self._dataset.element_spec, number)
         return [element]
 
     @property
