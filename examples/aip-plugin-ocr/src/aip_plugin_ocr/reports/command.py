@@ -114,7 +114,7 @@ def _line(scenario: Scenario, data: Any, statistics: ReadingStatistics, predicti
         read=read,
         errors=statistics.add(truth, read),
         # Characters outside the alphabet are lost in the targets.
-        known=str(meta.get("text", truth)),
+        known=str(meta.get("truth", truth)),
         confidence=None if confidence is None else float(confidence),
         name=" ".join(str(meta[key]) for key in ("path", "line") if key in meta) or f"line {index + 1}",
         image=lambda: find_image(scenario, data, index, meta),
