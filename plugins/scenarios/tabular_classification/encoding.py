@@ -1,0 +1,90 @@
+"""The preprocessing of the columns and the network: Keras layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from aip_plugins.scenarios.tabular_classification.params import MLP, GraphParams, Linear, named_kind
+
+
+class Number(keras.layers.Normalization):  # type: ignore[misc]
+    """A normalized number and a flag for a missing one, float32 [batch, 2] of [batch, 1].
+
+    Mean and variance are those of the known values. A missing value (NaN) becomes the mean, 0, with the flag 1. The
+    flag is always 0 if no value was missing in training, because its weights are not trained then.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Create the state."""
+        self.flag = self.add_weight(name="flag", shape=(), initializer="zeros", trainable=False)
+        super().build(input_shape)
+
+    def adapt(self, data: Any) -> None:
+        """Compute mean and variance of the known values."""
+        values = np.concatenate([np.asarray(batch) for batch in data])
+        known = values[~np.isnan(values)][:, None]
+        super().adapt(known if len(known) else np.zeros((1, 1), np.float32))
+        self.flag.assign(float(len(known) < len(values)))
+
+    def call(self, inputs: Any) -> Any:
+        """Return the normalized numbers and flags."""
+        missing = tf.math.is_nan(inputs)
+        numbers = super().call(tf.where(missing, tf.zeros_like(inputs), inputs))
+        flags = tf.cast(missing, numbers.dtype)
+        return tf.concat([numbers * (1 - flags), flags * tf.convert_to_tensor(self.flag)], axis=-1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return [batch, 2]."""
+        return (*input_shape[:-1], 2)
+
+
+class Category(keras.layers.StringLookup):  # type: ignore[misc]
+    """A one-hot encoding, float32 [batch, categories] of strings [batch, 1].
+
+    A missing value, "", is a category of its own if one was missing in training. Any other category that the training
+    rows do not have becomes zeros. In Keras, it has a position of its own, whose weights are not trained.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(output_mode="multi_hot")
+
+    def call(self, inputs: Any) -> Any:
+        """Return the encoding without the position of unknown categories."""
+        return super().call(inputs)[..., 1:]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return [batch, categories]."""
+        shape = super().compute_output_shape(input_shape)
+        return (*shape[:-1], shape[-1] - 1)
+
+
+def feature_space(columns: Sequence[str]) -> keras.utils.FeatureSpace:
+    """Return the encoding of columns, not adapted, as one vector."""
+    space = keras.utils.FeatureSpace
+    features = {
+        name: space.feature("float32", Number(), "float")
+        if kind == "number"
+        else space.feature("string", Category(), "float")
+        for name, kind in map(named_kind, columns)
+    }
+    return space(features, output_mode="concat")
+
+
+def logits(features: Any, params: GraphParams, classes: int) -> Any:
+    """Return logits, float32 [batch, classes], of encoded columns [batch, width]."""
+    match params:
+        case Linear():
+            hidden = features
+        case MLP():
+            hidden = features
+            for number, units in enumerate(params.units, start=1):
+                hidden = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(hidden)
+                if params.dropout:
+                    hidden = keras.layers.Dropout(params.dropout, name=f"dropout_{number}")(hidden)
+        case _:
+            raise TypeError(f"{type(params).__name__} is not a graph of the classification of tables.")
+    return keras.layers.Dense(classes, name="classes", dtype="float32")(hidden)
