@@ -42,24 +42,25 @@ class Number(keras.layers.Normalization):  # type: ignore[misc]
         return (*input_shape[:-1], 2)
 
 
-class Category(keras.layers.StringLookup):  # type: ignore[misc]
+class Category(keras.layers.Layer):  # type: ignore[misc]
     """A one-hot encoding, float32 [batch, categories] of strings [batch, 1].
 
-    A missing value, "", is a category of its own if one was missing in training. Any other category that the training
-    rows do not have becomes zeros. In Keras, it has a position of its own, whose weights are not trained.
+    The categories are those of the training rows, sorted, with "" if it was missing in some of them. Any other value
+    becomes zeros. Keras' `StringLookup` has a position for these values, whose weights are not trained, and a lookup
+    table, which ONNX cannot express.
     """
 
-    def __init__(self) -> None:
-        super().__init__(output_mode="multi_hot")
+    def adapt(self, data: Any) -> None:
+        """Find the categories."""
+        self.categories = tuple(sorted({value.decode() for batch in data for value in np.unique(batch)}))
 
     def call(self, inputs: Any) -> Any:
-        """Return the encoding without the position of unknown categories."""
-        return super().call(inputs)[..., 1:]
+        """Return the encoding."""
+        return tf.cast(tf.equal(inputs, tf.constant(self.categories)), self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return [batch, categories]."""
-        shape = super().compute_output_shape(input_shape)
-        return (*shape[:-1], shape[-1] - 1)
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """Return the shape and the type of the encoding."""
+        return keras.KerasTensor((*inputs.shape[:-1], len(self.categories)), dtype=self.compute_dtype)
 
 
 def feature_space(columns: Sequence[str]) -> keras.utils.FeatureSpace:
@@ -88,3 +89,19 @@ def logits(features: Any, params: GraphParams, classes: int) -> Any:
         case _:
             raise TypeError(f"{type(params).__name__} is not a graph of the classification of tables.")
     return keras.layers.Dense(classes, name="classes", dtype="float32")(hidden)
+
+
+class ClassName(keras.layers.Layer):  # type: ignore[misc]
+    """The name of the most probable class, a string [batch] of logits [batch, classes]."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(name="class_name", dtype="float32")
+        self.classes = list(classes)
+
+    def call(self, inputs: Any) -> Any:
+        """Return the names."""
+        return tf.gather(tf.constant(self.classes), tf.argmax(inputs, axis=-1))
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """Return the shape and the type of the names."""
+        return keras.KerasTensor(inputs.shape[:-1], dtype="string")

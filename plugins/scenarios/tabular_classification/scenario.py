@@ -26,7 +26,7 @@ class TabularClassification(Scenario):
     params_class = TableParams
     params: TableParams
     defaults: ClassVar[dict[str, Any]] = {
-        "trainer.epochs": 40,
+        "trainer.epochs": 20,
         "learning_rate": "CosineDecay",
         "learning_rate.lr": 0.003,
     }
@@ -167,10 +167,20 @@ class TabularClassification(Scenario):
     def build_prediction(self, model: Any) -> Any:
         """Return the model with probabilities beside the logits."""
         import keras
+        from aip_plugins.scenarios.tabular_classification.encoding import ClassName
 
         scores = model.output["logits"]
         probabilities = keras.layers.Softmax(name="probabilities", dtype="float32")(scores)
-        return keras.Model(model.input, {"logits": scores, "probabilities": probabilities})
+        name = ClassName(self.params.data.classes)(scores)
+        return keras.Model(model.input, {"class": name, "logits": scores, "probabilities": probabilities})
+
+    def vote(self, outputs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the means of logits and probabilities, and the most probable classes."""
+        import numpy as np
+
+        means = {name: np.mean([each[name] for each in outputs], axis=0) for name in ("logits", "probabilities")}
+        names = np.array(self.params.data.classes, object)[means["probabilities"].argmax(axis=-1)]
+        return {"class": np.array([name.encode() for name in names], object), **means}
 
     def losses(self) -> Any:
         """Return the cross-entropy loss."""
