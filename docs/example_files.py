@@ -53,14 +53,6 @@ def penguins() -> None:
     Path("new.csv").write_text("".join(without), encoding="utf-8")
 
 
-def measures() -> None:
-    """The columns of numbers of the penguins, and their species, without rows that have missing values."""
-    lines = [line.split(",") for line in INCLUDED.read_text(encoding="utf-8").splitlines()]
-    Path("measures.csv").write_text(
-        "".join(",".join((row[0], *row[2:6])) + "\n" for row in lines if "NA" not in row), encoding="utf-8"
-    )
-
-
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        {"scans": scans, "photos": photos, "lines": lines, "penguins": penguins, "measures": measures}[name]()
+        {"scans": scans, "photos": photos, "lines": lines, "penguins": penguins}[name]()

@@ -7,14 +7,15 @@ from typing import Any
 
 import attrs
 import numpy as np
-from aip_plugins.scenarios.tabular_classification.params import Kind, TableData, named_kind
+from aip_plugins.scenarios.tabular_classification.params import Kind, TableData, input_name, named_kind
 from aip_plugins.scenarios.tabular_classification.table import Array, Table, is_number
 
 from aipcore.errors import DataError, UsageError
 from aipcore.params import nearest, one_of
+from aipcore.params.names import count
 
 FEW = 20
-"""Numbers and texts of at most so many different values are classes and categories, however many rows there are."""
+"""The number of different values up to which a target has classes and a text is a category, for any number of rows."""
 
 MOST_CATEGORIES = 256
 """The most categories that are found in a column."""
@@ -52,6 +53,11 @@ def find_columns(table: Table, data: TableData) -> TableData:
     kinds = {name: given.get(name) or _kind(table, name) for name in table.columns if name not in used}
     if not kinds:
         raise DataError(f"{table.title} has no columns besides the target. Add columns to predict {target} from.")
+    for name in kinds:
+        if input_name(name) != name and input_name(name) in kinds:
+            raise DataError(
+                f"{table.title}: the columns {name} and {input_name(name)} would be one input of the model. Rename one."
+            )
     _refuse_useless(table, kinds, given)
     return attrs.evolve(
         data,
@@ -170,11 +176,13 @@ def class_ids(table: Table, data: TableData) -> Any:
         without = sum(not texts[row] for row in unknown)
         where = f"{table.title}, row {unknown[0] + 1}"
         if not texts[unknown[0]]:
-            raise DataError(f"{where} has no value of the target {target} ({without:,} such rows). Remove these rows.")
+            raise DataError(
+                f"{where} has no value of the target {target}. The table has {count(without, 'such row')}. Remove them."
+            )
         raise DataError(
             f"{where} has the class {texts[unknown[0]]!r}, but the classes are {', '.join(data.classes)}. "
-            f"{len(unknown):,} rows have other classes. Remove these rows, or add rows with "
-            f"{'this class' if len(found) == 1 else 'these classes'} to the training table."
+            f"{count(len(unknown), 'row')} in all {'has' if len(unknown) == 1 else 'have'} other classes. Remove them, "
+            f"or add rows with {'this class' if len(found) == 1 else 'these classes'} to the training table."
         )
     return np.array([numbers[text] for text in texts], np.int32)
 
@@ -189,11 +197,11 @@ def inputs_of(table: Table, data: TableData) -> dict[str, Array]:
     for name, kind in map(named_kind, data.columns):
         match kind:
             case "number":
-                made[name] = table.numbers(name)
+                made[input_name(name)] = table.numbers(name)
             case "boolean":
-                made[name] = table.flags(name)
+                made[input_name(name)] = table.flags(name)
             case "category":
-                made[name] = table.texts(name)
+                made[input_name(name)] = table.texts(name)
     return made
 
 
@@ -208,7 +216,8 @@ def weights_of(table: Table, name: str) -> Array:
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{table.title}, row {row + 1} has the {name} {weights[row]}. Give all rows a weight of at least 0."
+            f"{table.title}, row {row + 1} has the weight {weights[row]} in {name}. Give all rows a weight that is not "
+            "negative."
         )
     return weights
 

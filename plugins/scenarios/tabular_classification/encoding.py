@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from aip_plugins.scenarios.tabular_classification.params import MLP, GraphParams, Linear, named_kind
+from aip_plugins.scenarios.tabular_classification.params import MLP, GraphParams, Linear, input_name, named_kind
 
 
 class Number(keras.layers.Normalization):  # type: ignore[misc]
@@ -67,7 +67,7 @@ def feature_space(columns: Sequence[str]) -> keras.utils.FeatureSpace:
     """Return the encoding of columns, not adapted, as one vector."""
     space = keras.utils.FeatureSpace
     features = {
-        name: space.feature("float32", Number(), "float")
+        input_name(name): space.feature("float32", Number(), "float")
         if kind == "number"
         else space.feature("string", Category(), "float")
         for name, kind in map(named_kind, columns)

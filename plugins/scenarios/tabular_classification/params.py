@@ -30,6 +30,11 @@ def named_kind(entry: str) -> tuple[str, Kind]:
     raise ValueError(entry)
 
 
+def input_name(column: str) -> str:
+    """Return the name of a column as an input of the model. Keras allows no `/`."""
+    return column.replace("/", "_")
+
+
 def _is_entry(entry: str) -> bool:
     return "=" in entry[1:] and entry.rpartition("=")[2] in KINDS
 
