@@ -39,7 +39,9 @@ def read_columns(
     """
     import numpy as np
 
-    kinds = None if dtypes is None else {name: np.dtype(dtype) for name, dtype in dtypes.items()}
+    kinds: Mapping[str, np.dtype[Any]] | None = None
+    if dtypes is not None:
+        kinds = {name: np.dtype(dtype) for name, dtype in dtypes.items()}
     for name, kind in (kinds or {}).items():
         if kind.kind not in "fiuUO":
             raise DataError(f"The column {name} has the dtype {kind}. read_columns reads floats, integers and str.")
