@@ -81,7 +81,7 @@ def _require(table: Table, name: str, option: str) -> str:
     if any(map(is_number, filter(None, table.names))):
         hint += " The first line of the file must name the columns."
     elif len(table.names) == 1 and any(mark in table.names[0] for mark in ";|\t"):
-        hint += " Set the character between the columns with --data.separator."
+        hint += " Set the character between the columns, such as --data.separator semicolon."
     raise UsageError(f"{option} {name}: {table.title} does not have this column. {hint}")
 
 

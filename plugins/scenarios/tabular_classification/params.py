@@ -64,7 +64,9 @@ class TableData(DataParams):
         ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?"),
         help="Cells that count as missing. Empty cells always do.",
     )
-    separator: Literal[",", ";", "|", "tab"] = field(",", help="Character between two columns of a CSV file.")
+    separator: Literal["comma", "semicolon", "tab", "bar"] = field(
+        "comma", help="Character between two columns of a CSV file."
+    )
     val_share: float = field(
         0.2,
         help="Share of the rows of each class that is held out. The model is validated on them unless --val.files is "

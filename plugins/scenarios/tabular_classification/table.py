@@ -18,6 +18,8 @@ from aipcore.files import open_regular, read_limit
 from aipcore.params import one_of
 from aipcore.scenario import read_columns
 
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+
 Array = npt.NDArray[Any]
 
 
@@ -114,7 +116,7 @@ def read_table(
 
     Args:
         files: files with the same columns, whose rows are joined. All are CSV files, or all are Parquet files.
-        separator: character between two columns of a CSV file, or "tab".
+        separator: name of the character between two columns of a CSV file, see `SEPARATORS`.
         missing: cells that count as missing. White space around cells is removed.
         columns: the columns to read; by default all except `ignore`.
         ignore: columns that are not read, and need not exist.
@@ -133,7 +135,7 @@ def read_table(
         stamps = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}). Check the path.") from error
-    return _read(stamps, "\t" if separator == "tab" else separator, frozenset(missing), tuple(columns), tuple(ignore))
+    return _read(stamps, SEPARATORS[separator], frozenset(missing), tuple(columns), tuple(ignore))
 
 
 # A run reads its tables several times: when it is checked, for the names of classes, for training and for validation.
