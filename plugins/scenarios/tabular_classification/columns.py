@@ -172,17 +172,15 @@ def class_ids(table: Table, data: TableData) -> Any:
     numbers = {name: number for number, name in enumerate(data.classes)}
     unknown = [row for row, text in enumerate(texts) if text not in numbers]
     if unknown:
-        found = sorted({texts[row] for row in unknown} - {""})
-        without = sum(not texts[row] for row in unknown)
-        where = f"{table.title}, row {unknown[0] + 1}"
-        if not texts[unknown[0]]:
+        first = unknown[0]
+        where, without = f"{table.title}, row {first + 1}", sum(not texts[row] for row in unknown)
+        if not texts[first]:
             raise DataError(
-                f"{where} has no value of the target {target}. The table has {count(without, 'such row')}. Remove them."
+                f"{where} has no value of the target {target}. Remove all rows without one ({count(without, 'row')})."
             )
         raise DataError(
-            f"{where} has the class {texts[unknown[0]]!r}, but the classes are {', '.join(data.classes)}. "
-            f"{count(len(unknown), 'row')} in all {'has' if len(unknown) == 1 else 'have'} other classes. Remove them, "
-            f"or add rows with {'this class' if len(found) == 1 else 'these classes'} to the training table."
+            f"{where} has the class {texts[first]!r}, but the classes are {', '.join(data.classes)}. Remove the rows "
+            f"of other classes ({count(len(unknown) - without, 'row')}), or add such rows to the training table."
         )
     return np.array([numbers[text] for text in texts], np.int32)
 

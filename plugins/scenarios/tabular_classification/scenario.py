@@ -49,7 +49,7 @@ class TabularClassification(Scenario):
                     f"The training and validation tables have different columns ({'; '.join(only)}). Give both the "
                     "same columns, or leave some out with --data.ignore."
                 )
-        self._with(data).val_data()
+            self._with(data).val_data()
 
     def derived_params(self) -> TableParams:
         """Return the parameters with the training files, the kinds of the columns, and the classes."""
