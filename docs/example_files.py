@@ -1,10 +1,11 @@
-"""Writes files like those that the pages speak of, into the working folder: `scans/`, `photos/` and `lines/`."""
+"""Writes files like those that the pages speak of into the working folder: `scans/`, `photos/`, `lines/`, tables."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from aip_plugins.scenarios.tabular_classification.scenario import INCLUDED
 from aip_plugins.scenarios.tutorial.datasets import load
 from PIL import Image
 
@@ -41,6 +42,17 @@ def lines() -> None:
         Path(f"lines/{part}.lst").write_text("".join(f"{part}-{i}.png\n" for i in range(len(words))), encoding="utf-8")
 
 
+def penguins() -> None:
+    """A table of penguins with their species, and one of other rows without it."""
+    header, *rows = INCLUDED.read_text(encoding="utf-8").splitlines(keepends=True)
+    new = {3, 100, 200, 300}
+    Path("penguins.csv").write_text(
+        header + "".join(row for number, row in enumerate(rows) if number not in new), encoding="utf-8"
+    )
+    without = [row.partition(",")[2] for row in (header, *(rows[number] for number in sorted(new)))]
+    Path("new.csv").write_text("".join(without), encoding="utf-8")
+
+
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        {"scans": scans, "photos": photos, "lines": lines}[name]()
+        {"scans": scans, "photos": photos, "lines": lines, "penguins": penguins}[name]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
 
 def read_columns(
-    paths: Path | Sequence[Path], dtypes: Mapping[str, Any], *, separator: str = ","
+    paths: Path | Sequence[Path], dtypes: Mapping[str, Any] | None, *, separator: str = ","
 ) -> dict[str, npt.NDArray[Any]]:
     """Read columns of CSV files. The first line of each file has the names of its columns; other columns are ignored.
 
     Args:
         paths: one or more UTF-8 files, whose rows are joined in this order.
-        dtypes: dtype of each column to read, by name: floats, integers or `str`.
+        dtypes: dtype of each column to read, by name: floats, integers, `str`, or `object` for strings that are not
+            padded to the longest one. None: all columns of the first file, as objects.
         separator: character between two columns.
 
     Returns:
@@ -37,21 +39,29 @@ def read_columns(
     """
     import numpy as np
 
-    kinds = {name: np.dtype(dtype) for name, dtype in dtypes.items()}
-    for name, kind in kinds.items():
-        if kind.kind not in "fiuU":
+    kinds: Mapping[str, np.dtype[Any]] | None = None
+    if dtypes is not None:
+        kinds = {name: np.dtype(dtype) for name, dtype in dtypes.items()}
+    for name, kind in (kinds or {}).items():
+        if kind.kind not in "fiuUO":
             raise DataError(f"The column {name} has the dtype {kind}. read_columns reads floats, integers and str.")
-    values: dict[str, list[Any]] = {name: [] for name in kinds}
+    values: dict[str, list[Any]] = defaultdict(list)
     for path in [paths] if isinstance(paths, Path) else paths:
-        _read(path, kinds, values, separator)
-    return {name: np.array(values[name], kind) for name, kind in kinds.items()}
+        kinds = _read(path, kinds, values, separator)
+    return {name: np.array(values[name], kind) for name, kind in (kinds or {}).items()}
 
 
-def _read(path: Path, kinds: Mapping[str, np.dtype[Any]], values: dict[str, list[Any]], separator: str) -> None:
+def _read(
+    path: Path, kinds: Mapping[str, np.dtype[Any]] | None, values: dict[str, list[Any]], separator: str
+) -> Mapping[str, np.dtype[Any]]:
+    import numpy as np
+
     try:
         with open_regular(path, limit=read_limit()) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
             lines = csv.reader(text, delimiter=separator, strict=True)
             header = next(lines, [])
+            if kinds is None:
+                kinds = {name.strip(): np.dtype(object) for name in header}
             places = {name: _place(path, header, name) for name in kinds}
             for row in lines:
                 if not row:
@@ -65,6 +75,7 @@ def _read(path: Path, kinds: Mapping[str, np.dtype[Any]], values: dict[str, list
         raise DataError(f"{path} cannot be read ({error.strerror}). Check the path.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error}). Use another file.") from error
+    return kinds
 
 
 def _place(path: Path, header: Sequence[str], name: str) -> int:
@@ -79,7 +90,7 @@ def _place(path: Path, header: Sequence[str], name: str) -> int:
 
 
 def _value(text: str, kind: np.dtype[Any], where: str) -> Any:
-    if kind.kind == "U":
+    if kind.kind in "UO":
         return text
     import numpy as np
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from aip_plugins.exporters.params import OnnxParams
 
@@ -18,13 +19,16 @@ from aipcore.training.export.saved_model import Exportable, serving_function
 
 FILE = "model.onnx"
 
+STRINGS = 19
+"""The first version of the operator set that compares strings."""
+
 
 def build(params: OnnxParams) -> Callable[[Exportable, Path], None]:
     """Return the exporter."""
 
     def export(exportable: Exportable, folder: Path) -> None:
         refuse_precisions("ONNX", exportable.graph, ["bfloat16"])
-        refuse_strings("ONNX", exportable.graph)
+        refuse_strings("ONNX", exportable.graph, lookups_only=True)
         with _quiet():
             model = _convert(exportable.graph, params.opset)
         (folder / FILE).write_bytes(model.SerializeToString())
@@ -33,7 +37,7 @@ def build(params: OnnxParams) -> Callable[[Exportable, Path], None]:
 
 
 def _convert(graph: Graph, opset: int) -> Any:
-    import onnx
+    import onnx.version_converter
     import tf2onnx
 
     run = serving_function(graph)
@@ -45,8 +49,13 @@ def _convert(graph: Graph, opset: int) -> Any:
 
     try:
         model, _ = tf2onnx.convert.from_function(
-            tf.function(serve, autograph=False), input_signature=specs, opset=opset
+            tf.function(serve, autograph=False),
+            input_signature=specs,
+            opset=opset,
+            custom_op_handlers={"Equal": (_convert_equal, [])},
         )
+        if any(spec.dtype == tf.string for spec in specs):
+            model = onnx.version_converter.convert_version(model, max(opset, STRINGS))
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise FormatError(
@@ -62,6 +71,16 @@ def _convert(graph: Graph, opset: int) -> Any:
         )
     _drop_unused_inputs(model.graph, {spec.name for spec in specs}, nodes)
     return model
+
+
+def _convert_equal(context: Any, node: Any, name: str, args: Any) -> None:
+    """Convert a comparison. tf2onnx would cast strings to integers."""
+    from onnx import TensorProto
+    from tf2onnx.onnx_opset.logical import Equal
+
+    del name, args
+    if context.get_dtype(node.input[0]) != TensorProto.STRING:
+        Equal.version_11(context, node)
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
@@ -104,6 +123,17 @@ def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        given = {name: _recoded(value, "decode", bytes) for name, value in inputs.items()}
+        return {
+            name: _recoded(value, "encode", str) for name, value in zip(names, session.run(names, given), strict=True)
+        }
 
     return run
+
+
+def _recoded(values: Any, method: str, kind: type) -> Any:
+    """Return an array with strings of one kind converted. TensorFlow has bytes, and ONNX Runtime has str."""
+    if values.dtype != object:
+        return values
+    made = [getattr(each, method)() if isinstance(each, kind) else each for each in values.flat]
+    return np.array(made, object).reshape(values.shape)

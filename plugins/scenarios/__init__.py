@@ -20,6 +20,11 @@ def aip_scenarios() -> list[ScenarioRecord]:
             build="aip_plugins.scenarios.image_classification.scenario:ImageClassification",
         ),
         ScenarioRecord(
+            name="tabular_classification",
+            summary="Classifies the rows of a CSV or Parquet file. Without files, it uses the included penguins.",
+            build="aip_plugins.scenarios.tabular_classification.scenario:TabularClassification",
+        ),
+        ScenarioRecord(
             name="text_line_recognition",
             summary="Recognizes lines of text in images with CTC. Without lists, it uses rendered lines.",
             build="aip_plugins.scenarios.text_line_recognition.scenario:TextLineRecognition",

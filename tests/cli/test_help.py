@@ -17,7 +17,7 @@ from aipcore.training.params import run_params_class
 
 Ask = Callable[..., str]
 
-SCENARIOS = ("tutorial", "image_classification", "text_line_recognition")
+SCENARIOS = ("tutorial", "image_classification", "tabular_classification", "text_line_recognition")
 FIRST = ("data.dataset", "data.shift", "data.files", "model.graph", "model.graph.dropout", "model.graph.units")
 COMMON = (
     "trainer.epochs",

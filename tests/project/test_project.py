@@ -29,7 +29,7 @@ def test_every_package_is_installed() -> None:
 
 @pytest.mark.slow
 def test_wheel_holds_code_and_data(tmp_path: Path) -> None:
-    """A wheel has every module, the digits, their attribution and the licence."""
+    """A wheel has every module, the included data, their attribution and the licence."""
     import zipfile
 
     subprocess.run(
@@ -41,6 +41,7 @@ def test_wheel_holds_code_and_data(tmp_path: Path) -> None:
         for module in (ROOT / folder).rglob("*.py"):
             assert f"{name}/{module.relative_to(ROOT / folder).as_posix()}" in names
     assert "aip_plugins/scenarios/tutorial/data/digits.npz" in names
+    assert "aip_plugins/scenarios/tabular_classification/data/penguins.csv" in names
     assert "aip_plugins/scenarios/tutorial/data/ATTRIBUTION.md" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

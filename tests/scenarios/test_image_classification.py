@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import pytest
 from aip_plugins.scenarios.image_classification.params import ImageData, ImageParams
-from aip_plugins.scenarios.image_classification.processors import Augment, DecodeClass, EncodeClass, Resize
+from aip_plugins.scenarios.image_classification.processors import Augment, Crop, DecodeClass, EncodeClass, Erase, Resize
 from aip_plugins.scenarios.image_classification.scenario import ImageClassification
 
 from aipcore.errors import DataError
@@ -50,9 +50,11 @@ def test_folders(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
         "train", "image_classification", "--train.lists", str(train), "--val.lists", str(val), "--data.colors", "rgb",
         "--trainer.epochs", "12", "--train.batch_size", "8", "--trainer.random_seed", "1", "--json-log", "log.jsonl",
         "--trainer.output_dir", str(tmp_path / "out"), "--model.graph.filters", "4", "8",
+        "--data.top_k", "2", "--data.crop", "0.8", "--data.erase", "0.2", "--train.class_weight", "balanced",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "40 training samples" in done.stdout
+    assert "top_2_accuracy 1.0000" in done.stdout
     recorded = json.loads((tmp_path / "out" / "params.json").read_text())
     assert recorded["data"]["classes"] == ["bright", "dark"]
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["best"] == 1.0
@@ -81,6 +83,19 @@ def test_augmentation() -> None:
     flip = Augment(ImageData(shift=0.0, rotate=0.0, contrast=0.0, flip=True))
     seen = {bool((flip.process(sample, np.random.default_rng(seed)).inputs == image).all()) for seed in range(9)}
     assert seen == {True, False}
+
+
+def test_crop_and_erase() -> None:
+    """A crop is a part of the image of at least the given area; an erased rectangle covers 2% to 33%."""
+    image = np.arange(30 * 40).reshape(30, 40, 1).astype(np.uint16)
+    for seed in range(20):
+        part = Crop(0.25).process(Sample(inputs=image), np.random.default_rng(seed)).inputs
+        row, column = divmod(int(part[0, 0, 0]), 40)
+        np.testing.assert_array_equal(part, image[row : row + part.shape[0], column : column + part.shape[1]])
+        assert 0.23 <= part.size / image.size <= 1
+        erased = Erase(1.0).process(Sample(inputs=image), np.random.default_rng(seed)).inputs
+        assert 0.015 <= np.mean(erased != image) <= 0.34
+    assert Erase(0.0).process(Sample(inputs=image), np.random.default_rng(1)).inputs is image
 
 
 def test_classes(refused: Any) -> None:

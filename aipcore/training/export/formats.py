@@ -72,21 +72,22 @@ def refuse_precisions(name: str, graph: Graph, precisions: Sequence[str]) -> Non
             )
 
 
-def refuse_strings(name: str, graph: Graph) -> None:
+def refuse_strings(name: str, graph: Graph, *, lookups_only: bool = False) -> None:
     """Reject models with strings or lookup tables, for formats without them. For use in exporters.
 
     Args:
         name: the name of the format.
         graph: the model.
+        lookups_only: if True, inputs may be strings.
 
     Raises:
         FormatError: an input is a string, or a layer or the preprocessing has a lookup table.
     """
     parts = [graph.model, graph.preprocessing] if isinstance(graph, PreprocessedGraph) else [graph.model]
-    if any(spec.dtype == STRING for spec in graph.inputs.values()) or any(map(tables_of, parts)):
-        raise FormatError(
-            f"{name} cannot express a model that takes strings or looks up values in a vocabulary. Leave {name} out."
-        )
+    strings = not lookups_only and any(spec.dtype == STRING for spec in graph.inputs.values())
+    if strings or any(map(tables_of, parts)):
+        what = "looks" if lookups_only else "takes strings or looks"
+        raise FormatError(f"{name} cannot express a model that {what} up values in a vocabulary. Leave {name} out.")
 
 
 def layers_of(model: Any) -> list[Any]:

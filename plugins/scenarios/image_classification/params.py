@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aipcore.params import Choice, at_least, component, field, fraction, group, params
+from aipcore.params import Choice, at_least, between, component, field, fraction, group, params
 from aipcore.scenario import ListFileData, ListFileParams, ModelParams
 
 
@@ -31,6 +31,23 @@ class ImageData(ListFileData):
         0.1,
         help="Largest random change of contrast, as a fraction. Only training images are changed. 0 disables it.",
         check=fraction(),
+    )
+    crop: float = field(
+        1.0,
+        help="Smallest area of random crops, as a fraction. In each epoch, another part of a training image is scaled. "
+        "Its proportions differ by up to 4:3. 0.35 is common for photographs. 1 disables it.",
+        check=between(0.01, 1),
+    )
+    erase: float = field(
+        0.0,
+        help="Probability of random erasing. It makes a rectangle of a training image gray. 0.25 is common. 0 disables "
+        "it.",
+        check=between(0, 1),
+    )
+    top_k: tuple[int, ...] = field(
+        (),
+        help="Further accuracies, such as 3 5. They count a class as right if it is among the K most probable ones.",
+        check=at_least(2),
     )
 
 

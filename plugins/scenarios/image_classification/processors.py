@@ -50,6 +50,62 @@ class Augment(RandomProcessor):
         return attrs.evolve(sample, inputs=np.clip(changed, 0, 255).astype(np.uint8))
 
 
+class Crop(RandomProcessor):
+    """A random part of an image (`RandomResizedCrop`: Szegedy et al., "Going Deeper with Convolutions", 2015).
+
+    Args:
+        least: the smallest share of the area.
+    """
+
+    def __init__(self, least: float) -> None:
+        self.least = least
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return a part of a uint8 image of shape [height, width] or [height, width, channels]."""
+        pixels = sample.inputs
+        return attrs.evolve(sample, inputs=pixels[_rectangle(pixels, rng, (self.least, 1), 4 / 3)])
+
+
+class Erase(RandomProcessor):
+    """A gray rectangle on some images (Zhong et al., "Random Erasing Data Augmentation", 2020).
+
+    Its area is 2% to 33% of the image, and its proportions are up to 3:1 of those of the image.
+
+    Args:
+        probability: the share of the images that are changed.
+    """
+
+    def __init__(self, probability: float) -> None:
+        self.probability = probability
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return a changed uint8 image of shape [height, width, channels]."""
+        if rng.random() >= self.probability:
+            return sample
+        pixels = sample.inputs.copy()
+        pixels[_rectangle(pixels, rng, (0.02, 0.33), 3)] = 128
+        return attrs.evolve(sample, inputs=pixels)
+
+
+def _rectangle(
+    pixels: np.ndarray[Any, Any], rng: np.random.Generator, areas: tuple[float, float], stretched: float
+) -> tuple[slice, slice]:
+    """Return the rows and columns of a random rectangle.
+
+    Args:
+        pixels: an image of shape [height, width, ...].
+        rng: the generator of the sample.
+        areas: the smallest and the largest share of the image's area.
+        stretched: the largest ratio of its proportions and those of the image.
+    """
+    side = np.sqrt(rng.uniform(*areas))
+    stretch = np.exp(rng.uniform(-0.5, 0.5) * np.log(stretched))
+    whole = np.array(pixels.shape[:2])
+    size = np.clip(np.round(whole * side * [stretch, 1 / stretch]), 1, whole).astype(int)
+    top, left = rng.integers(0, whole - size + 1)
+    return slice(top, top + size[0]), slice(left, left + size[1])
+
+
 class Normalize(Processor):
     """Scales pixels to the range from 0 to 1."""
 

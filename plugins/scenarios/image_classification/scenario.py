@@ -94,12 +94,18 @@ class ImageClassification(ListFileScenario):
         return Sample(inputs=pixels, targets=path.parent.name if targets else None, meta={"path": str(path)})
 
     def processors(self) -> Sequence[Any]:
-        """Return the processors: scale, augment in training, normalize; encode the class."""
-        from aip_plugins.scenarios.image_classification.processors import Augment, EncodeClass, Normalize, Resize
+        """Return the processors: crop in training, scale, augment in training, normalize; encode the class."""
+        from aip_plugins.scenarios.image_classification import processors
 
         data = self.params.data
-        augment = [Augment(data)] if data.flip or data.shift or data.rotate or data.contrast else []
-        return [Resize(data.height, data.width), *augment, Normalize(), EncodeClass(data.classes)]
+        crop = [processors.Crop(data.crop)] if data.crop < 1 else []
+        augment: list[Any] = []
+        if data.flip or data.shift or data.rotate or data.contrast:
+            augment.append(processors.Augment(data))
+        if data.erase:
+            augment.append(processors.Erase(data.erase))
+        last = [processors.Normalize(), processors.EncodeClass(data.classes)]
+        return [*crop, processors.Resize(data.height, data.width), *augment, *last]
 
     def post_processors(self) -> Sequence[Any]:
         """Return the post-processor for the most probable class."""
@@ -120,10 +126,11 @@ class ImageClassification(ListFileScenario):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def metrics(self) -> Any:
-        """Return the accuracy."""
-        import keras
+        """Return the accuracies."""
+        from keras.metrics import SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy
 
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        further = [SparseTopKCategoricalAccuracy(k, name=f"top_{k}_accuracy") for k in self.params.data.top_k]
+        return [SparseCategoricalAccuracy(name="accuracy"), *further]
 
     def evaluator(self) -> Evaluator:
         """Return a confusion evaluator."""

@@ -17,17 +17,21 @@ class ConfusionEvaluator(Evaluator):
         classes: number of classes.
         output: the name of the output and its target.
         names: the names of the classes; by default their numbers.
+        target: the name of the target, if it differs.
     """
 
-    def __init__(self, classes: int, output: str = "digit", names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, classes: int, output: str = "digit", names: Sequence[str] = (), *, target: str | None = None
+    ) -> None:
         self.output = output
+        self.target = target or output
         self.names = names or [str(number) for number in range(classes)]
         self.counts = np.zeros((classes, classes), np.int64)
 
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
         """Process labels of shape [batch] and logits of shape [batch, classes]."""
         del meta
-        np.add.at(self.counts, (targets[self.output], outputs[self.output].argmax(axis=-1)), 1)
+        np.add.at(self.counts, (targets[self.target], outputs[self.output].argmax(axis=-1)), 1)
 
     def result(self) -> dict[str, float]:
         """Return the error rate, and the lowest recall of any class."""
