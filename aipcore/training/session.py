@@ -108,7 +108,10 @@ def open_output(output: Output, cluster: Cluster | None = None, *, folder: Path 
     quiet = output.quiet or log_level() > logging.INFO
     handler = ConsoleHandler(console, quiet=quiet or not chief or output.reporter is not None)
     handler.setFormatter(logging.Formatter(f"{worker_prefix(cluster)}%(message)s"))
-    reporters: list[Reporter] = [output.reporter or ConsoleReporter(console, quiet=quiet)]
+    reporter_class = ConsoleReporter
+    if console.is_jupyter:
+        from aipcore.training.notebook_reporter import NotebookReporter as reporter_class  # noqa: N813
+    reporters: list[Reporter] = [output.reporter or reporter_class(console, quiet=quiet)]
     if chief:
         reporters += output.listeners()
     if folder is not None:
