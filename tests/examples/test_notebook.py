@@ -52,7 +52,7 @@ def epoch(number: int, **logs: float) -> EpochReport:
 
 
 def test_tables_in_place(outputs: Outputs) -> None:
-    """The plan is one output. Epochs and the progress bar are another, which is updated in place, with escaped names."""
+    """The plan is one output. Epochs and the progress bar are another, updated in place, with escaped names."""
     reporter = NotebookReporter(Console(force_jupyter=True))
     reporter.plan([("data", "<b> samples"), ("model", "82 parameters")])
     reporter.epoch_started(1, 3, 40)
