@@ -15,6 +15,8 @@ from aip_plugins.callbacks.tracking import Point, Tracker
 
 from aipcore.training.callbacks.callback_list import RunEnd
 from aipcore.training.callbacks.context import RunContext
+from aipcore.training.reporter import SAMPLES_PER_SECOND
+from aipcore.training.tensorboard.events import TRAIN_STEPS
 
 logger = logging.getLogger("aipcore.callbacks")
 
@@ -33,6 +35,9 @@ SETTINGS = {
 
 MOST_PARAMS, LONGEST_PARAM, MOST_METRICS = 100, 6000, 1000
 """MLflow's limits: parameters per request, characters per parameter, and values per request."""
+
+MEASURED = (f"{TRAIN_STEPS}/{SAMPLES_PER_SECOND}", "system/")
+"""Values that differ in every repetition. MLflow keeps the first ones."""
 
 
 class MLflow(Tracker):
@@ -132,7 +137,7 @@ class MLflow(Tracker):
         fresh = {_key(name): value for name, value in point.values.items()}
         if self._known is not None:
             had = {name: self._points(name).get(point.place) for name in fresh}
-            fresh = {name: value for name, value in fresh.items() if not _same(had[name], value)}
+            fresh = {name: value for name, value in fresh.items() if not _same(name, had[name], value)}
             if any(had[name] is not None for name in fresh) and not self._differs:
                 self._differs = True
                 logger.warning(
@@ -165,10 +170,10 @@ def _key(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
 
 
-def _same(had: float | None, value: float) -> bool:
+def _same(name: str, had: float | None, value: float) -> bool:
     if had is None:
         return False
-    return had == value or (math.isnan(had) and math.isnan(value))
+    return had == value or (math.isnan(had) and math.isnan(value)) or name.startswith(MEASURED)
 
 
 def build(params: MLflowParams, context: RunContext) -> MLflow:

@@ -141,7 +141,7 @@ def test_goes_on_in_the_same_run(run: Any, caplog: Any, refused: Any) -> None:
     within = {each["step"]: each["train_steps/loss"] for each in logged.values() if "step" in each}
     points = events_of(first.output_dir / "tensorboard")["train_steps"]["loss"]
     assert within == pytest.approx({step: float(value) for step, value in points})
-    assert "Weights & Biases already has values from epoch 2 on. They are not logged again." in caplog.text
+    assert "Weights & Biases already has values from step 8 on. They are not logged again." in caplog.text
     assert f"wandb sync --append {first.output_dir}/wandb/offline-run-*" in caplog.text
 
 
