@@ -102,5 +102,6 @@ def test_example_notebook(tmp_path: Path, monkeypatch: Any) -> None:
     assert ">epoch 12/12</td>" in tables[1]
     assert "finished after 12 epochs" in tables[-1]
     assert len(tables) == 3
+    assert not any("tensorflow: " in each for each in html)
     assert outputs["predict"][0].data["text/plain"] == "[1, 0, 1]"
     assert not any(each.output_type == "stream" and each.name == "stderr" for cell in outputs.values() for each in cell)
