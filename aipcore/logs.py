@@ -140,7 +140,9 @@ def captured_messages(level: int) -> Iterator[None]:
     """Let messages of `level` pass all loggers that have no level, and turn warnings into log messages."""
     root = logging.getLogger()
     before = root.level
-    quiet = [logger for logger in map(logging.getLogger, LIBRARIES) if logger.level == logging.NOTSET]
+    # In a notebook, TensorFlow itself sets its level to info.
+    unset = (logging.NOTSET, logging.INFO) if hasattr(sys, "ps1") else (logging.NOTSET,)
+    quiet = {logger: logger.level for logger in map(logging.getLogger, LIBRARIES) if logger.level in unset}
     shown = warnings.showwarning
 
     def show(
@@ -159,9 +161,9 @@ def captured_messages(level: int) -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = shown
-        for logger in quiet:
+        for logger, own in quiet.items():
             if logger.level == max(level, logging.WARNING):
-                logger.setLevel(logging.NOTSET)
+                logger.setLevel(own)
         root.setLevel(before)
 
 

@@ -1,4 +1,4 @@
-"""Renew the pictures in docs/images/ from real runs. This needs tmux and Chromium, and takes a minute.
+"""Renew the pictures in docs/images/ from real runs. This needs tmux, Chromium and nbconvert, and takes a minute.
 
 It is not part of `make docs`, since the pictures differ each time. Run it after a change of the pictured output.
 """
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 IMAGES = Path(__file__).parent / "images"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 PROGRAMS = Path(sys.executable).parent
 SESSION = f"aip-screenshot-{os.getpid()}"
 WIDTH, HEIGHT = 118, 60
@@ -102,6 +103,17 @@ def page(address: str, picture: Path, size: tuple[int, int] = (1120, 720)) -> No
         raise SystemExit(f"{picture} has {picture.stat().st_size} bytes, more than {MOST_BYTES}. Make it smaller.")
 
 
+def notebook(example: Path, picture: Path, folder: Path) -> None:
+    """Run a notebook with nbconvert, and take a picture of the cell that trains."""
+    # It runs in its own folder.
+    copy = shutil.copy(example, folder)
+    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--execute", copy], check=True)
+    html = (folder / example.name).with_suffix(".html")
+    with html.open("a", encoding="utf-8") as file:
+        file.write('<style>.jp-Cell:not([id="cell-id=train"]) { display: none }</style>')
+    page(html.as_uri(), picture, (760, 1090))
+
+
 def main() -> None:
     """Train, and take the pictures."""
     IMAGES.mkdir(exist_ok=True)
@@ -116,6 +128,7 @@ def main() -> None:
         with tensorboard(runs) as address:
             page(f"{address}/#scalars&_smoothingWeight=0", IMAGES / "tensorboard.png")
             page(f"{address}/#images", IMAGES / "tensorboard-images.png", (1120, 720))
+        notebook(EXAMPLES / "train_in_a_notebook.ipynb", IMAGES / "notebook.png", folder)
 
 
 if __name__ == "__main__":

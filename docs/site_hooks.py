@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
@@ -120,4 +121,7 @@ def _content(root: Path, path: str) -> str:
 
 def _fence(place: Path) -> str:
     text = place.read_text(encoding="utf-8").rstrip("\n")
+    if place.suffix == ".ipynb":
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+        return "\n\n".join(f"````python\n{source}\n````" if kind == "code" else source for kind, source in cells)
     return f"````{LANGUAGES.get(place.suffix, 'text')}\n{text}\n````\n"

@@ -53,6 +53,7 @@ class ConsoleHandler(logging.Handler):
     """A log handler that prints above the progress bar.
 
     It omits the plan, which has its own table, and, on a terminal, logged steps, whose values the progress bar shows.
+    In a notebook, it also omits epochs, which have a table.
     """
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
@@ -61,7 +62,10 @@ class ConsoleHandler(logging.Handler):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Exclude the plan and logged steps."""
-        hidden = (plan_logger.name, step_logger.name) if self._console.is_terminal else (plan_logger.name,)
+        notebook = self._console.is_jupyter
+        if notebook and hasattr(record, "parts"):
+            return False
+        hidden = (plan_logger.name, step_logger.name) if self._console.is_terminal or notebook else (plan_logger.name,)
         return record.name not in hidden and bool(super().filter(record))
 
     def format(self, record: logging.LogRecord) -> str:
@@ -104,8 +108,10 @@ class ConsoleReporter(Reporter):
         """Show a table of headings and texts."""
         for heading, text in rows:
             plan_logger.info("%s: %s", heading, text)
-        if self._quiet:
-            return
+        if not self._quiet:
+            self._show_plan(rows)
+
+    def _show_plan(self, rows: list[tuple[str, str]]) -> None:
         if not self._has_room:
             width = max(len(heading) for heading, _ in rows)
             for heading, text in rows:
@@ -126,8 +132,8 @@ class ConsoleReporter(Reporter):
             plan_logger.info("%s", line)
         if self._quiet:
             return
-        for line in lines if len(lines) <= MOST_ROWS else warm_start_lines(done.rows, brief=True):
-            self._console.print(Text(line), soft_wrap=True)
+        shown = lines if len(lines) <= MOST_ROWS else warm_start_lines(done.rows, brief=True)
+        self._console.print(Text("\n".join(shown)), soft_wrap=True)
 
     def message(self, text: str) -> None:
         """Show a line above the progress bar."""
@@ -167,9 +173,9 @@ class ConsoleReporter(Reporter):
         elapsed = task.elapsed or 0.0
         rate = f"{step * per_step / elapsed:,.0f} samples/s" if elapsed > 0 else ""
         shown = dict(logs)
-        while shown and len(_values(shown)) > self._room - len(rate):
+        while shown and len(values_text(shown)) > self._room - len(rate):
             shown.popitem()
-        self._progress.update(self._task, completed=step, rate=rate, values=_values(shown))
+        self._progress.update(self._task, completed=step, rate=rate, values=values_text(shown))
 
     def step_logged(self, report: StepReport) -> None:
         """Show one line, at most once every `STEP_SECONDS`. On a terminal, it is only in the log file."""
@@ -177,7 +183,7 @@ class ConsoleReporter(Reporter):
         if now - self._last_step >= STEP_SECONDS:
             self._last_step = now
             place = f"step {report.step:,}  epoch {report.epoch}/{report.epochs}"
-            step_logger.info("%s  %s", place, _values(report.logs))
+            step_logger.info("%s  %s", place, values_text(report.logs))
 
     def validated(self, report: ValidationReport) -> None:
         """Show one line for a validation within an epoch."""
@@ -221,7 +227,7 @@ class ConsoleReporter(Reporter):
             rows.append(("profile", f"batches {batches}, in TensorBoard: pip install 'aipcore[profile]'"))
         if result.memory is not None and (memory := str(result.memory)):
             rows.append(("peak memory", memory))
-        if not self._quiet:
+        if not self._quiet and not self._console.is_jupyter:
             self._console.print()
         logger.info("%s%s", line, "" if result.saved else " Nothing was saved.")
         for row in rows:
@@ -246,7 +252,7 @@ class ConsoleReporter(Reporter):
             texts = []
             for name, value in values.items():
                 # A column keeps the width of its widest value, so that the lines of all epochs are aligned.
-                text, column = _value(name, value), f"{part} {name}"
+                text, column = value_text(name, value), f"{part} {name}"
                 self._widths[column] = max(len(text), self._widths.get(column, 0))
                 texts.append(text.ljust(self._widths[column]))
             # `lav_NAME` is the part of the list NAME.
@@ -280,11 +286,13 @@ def _lines(parts: Sequence[Sequence[str]], width: int) -> Iterator[Text]:
     yield line
 
 
-def _values(logs: Mapping[str, float]) -> str:
-    return "  ".join(_value(*each) for each in logs.items())
+def values_text(logs: Mapping[str, float]) -> str:
+    """Return values by name in one line."""
+    return "  ".join(value_text(*each) for each in logs.items())
 
 
-def _value(name: str, value: float) -> str:
+def value_text(name: str, value: float) -> str:
+    """Return a value after its name, as in the line of an epoch."""
     if name == SAMPLES_PER_SECOND:
         return f"{value:,.0f} samples/s"
     if name == "learning_rate" or name.endswith("_lr"):

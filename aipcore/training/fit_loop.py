@@ -142,7 +142,7 @@ class FitLoop:
                 state.step = block.first + block.steps
                 callbacks.on_train_batch_end(state.step - 1, chunk.logs)
                 self.reporter.progress(state.step, block.steps * block.batch_size, chunk.logs)
-                self._log_steps(chunk, time.perf_counter() - began)
+                self._log_steps(callbacks, chunk, time.perf_counter() - began)
                 self.checkpoints.check()
                 if self._must_stop():
                     break
@@ -157,7 +157,7 @@ class FitLoop:
                 state.step = max(state.step, state.epoch_end)
         return self.interruption.received is None or state.step >= state.epoch_end
 
-    def _log_steps(self, chunk: Chunk, seconds: float) -> None:
+    def _log_steps(self, callbacks: RunCallbacks, chunk: Chunk, seconds: float) -> None:
         """Write the values of the logged updates of a chunk that took some seconds, with its throughput."""
         if not chunk.logged:
             return
@@ -166,6 +166,7 @@ class FitLoop:
         self.run_writer.log_points(TRAIN_STEPS, points)
         epoch, epochs = self.state.epoch + 1, self.state.epochs
         for step, logs in points:
+            callbacks.on_step_logged(step, logs)
             self.reporter.step_logged(StepReport(step=step, epoch=epoch, epochs=epochs, logs=logs))
 
     def _validate_within_epoch(self, callbacks: RunCallbacks) -> bool:

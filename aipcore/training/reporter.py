@@ -167,6 +167,15 @@ class TrainResult:
     mean: Mapping[str, float] = attrs.field(factory=dict)
     deviation: Mapping[str, float] = attrs.field(factory=dict)
 
+    def _repr_html_(self) -> str:
+        from aipcore.console import html_table
+
+        best = "" if self.best is None else f"{self.monitor} {self.best:.6g} in epoch {self.best_epoch}"
+        values = {**(self.history[-1] if self.history else {}), **self.mean}
+        rows = [("run", f"{self.status} after {count(self.epochs, 'epoch')}"), ("best", best)]
+        rows += [("folder", str(self.output_dir)), *((name, f"{value:.6g}") for name, value in values.items())]
+        return html_table(rows)
+
 
 def nothing_to_train(result: TrainResult) -> str:
     """Return the message for a trainer that has already trained."""

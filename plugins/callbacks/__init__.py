@@ -47,6 +47,12 @@ def aip_callbacks() -> list[CallbackRecord]:
             build="aip_plugins.callbacks.gradient_norm:build",
         ),
         CallbackRecord(
+            name="HParams",
+            summary="Shows the run in TensorBoard's HPARAMS tab, beside other runs.",
+            params="aip_plugins.callbacks.observe_params:HParamsParams",
+            build="aip_plugins.callbacks.hparams_tab:build",
+        ),
+        CallbackRecord(
             name="LearningRateMonitor",
             summary="Records the learning rate of every optimizer update.",
             params="aip_plugins.callbacks.observe_params:LearningRateMonitorParams",
@@ -57,6 +63,12 @@ def aip_callbacks() -> list[CallbackRecord]:
             summary="Logs parameters, epochs and the outcome of the run to MLflow.",
             params="aip_plugins.callbacks.remote_params:MLflowParams",
             build="aip_plugins.callbacks.mlflow_run:build",
+        ),
+        CallbackRecord(
+            name="SystemMetrics",
+            summary="Records the use of CPU, memory and GPUs in TensorBoard.",
+            params="aip_plugins.callbacks.observe_params:SystemMetricsParams",
+            build="aip_plugins.callbacks.system_metrics:build",
         ),
         CallbackRecord(
             name="WandB",

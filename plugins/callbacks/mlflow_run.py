@@ -7,14 +7,16 @@ import math
 import os
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 from aip_plugins.callbacks.remote_params import MLflowParams, sqlite_file
-from aip_plugins.callbacks.tracking import Tracker, Values, flat
+from aip_plugins.callbacks.tracking import Point, Tracker
 
-from aipcore.params.secret import redacted
 from aipcore.training.callbacks.callback_list import RunEnd
 from aipcore.training.callbacks.context import RunContext
+from aipcore.training.reporter import SAMPLES_PER_SECOND
+from aipcore.training.tensorboard.events import TRAIN_STEPS
 
 logger = logging.getLogger("aipcore.callbacks")
 
@@ -31,8 +33,11 @@ SETTINGS = {
 }
 """Environment variables of MLflow with default values set here."""
 
-MOST_PARAMS, LONGEST_PARAM = 100, 6000
-"""MLflow's limits: parameters per request, and characters per parameter."""
+MOST_PARAMS, LONGEST_PARAM, MOST_METRICS = 100, 6000, 1000
+"""MLflow's limits: parameters per request, characters per parameter, and values per request."""
+
+MEASURED = (f"{TRAIN_STEPS}/{SAMPLES_PER_SECOND}", "system/")
+"""Values that differ in every repetition. MLflow keeps the first ones."""
 
 
 class MLflow(Tracker):
@@ -43,12 +48,22 @@ class MLflow(Tracker):
     """
 
     def __init__(self, params: MLflowParams, context: RunContext) -> None:
-        super().__init__("MLflow", context, params.timeout)
+        super().__init__("MLflow", params, context)
         self.mlflow = params
         self._client: Any = None
         self._run = ""
         self._known: dict[str, dict[int, float]] | None = None
         self._differs = False
+        self._use = None
+        if params.system_metrics:
+            from aip_plugins.callbacks.system_metrics import SystemUse
+
+            self._use = SystemUse()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Send the values of the epoch, and the use of the machine if it is requested. W&B reads that itself."""
+        use = {} if self._use is None else {f"system/{name}": value for name, value in self._use.read().items()}
+        super().on_epoch_end(epoch, {**(logs or {}), **use})
 
     def open(self) -> None:
         """Find or create the run."""
@@ -77,10 +92,7 @@ class MLflow(Tracker):
             client.update_run(self._run, status="RUNNING")
         else:
             tags = {TAG: self.run_id, "scenario": self.context.scenario, **self.mlflow.tags}
-            made = client.create_run(
-                experiment, tags=tags, run_name=self.mlflow.run_name or self.context.output_dir.absolute().name
-            )
-            self._run = made.info.run_id
+            self._run = client.create_run(experiment, tags=tags, run_name=self.run_name).info.run_id
         self._known = {} if found else None
         self._log_params(client, found[0].data.params if found else {})
         client.set_tag(self._run, "output_dir", str(self.context.output_dir.absolute()))
@@ -100,7 +112,7 @@ class MLflow(Tracker):
         """Log the parameters. Parameters cannot change, so changes on resuming become tags."""
         from mlflow.entities import Param, RunTag
 
-        params = {_key(name): value[:LONGEST_PARAM] for name, value in flat(self.context.params).items()}
+        params = {_key(name): value[:LONGEST_PARAM] for name, value in self.flat_params().items()}
         new = [Param(name, value) for name, value in params.items() if name not in before]
         changed = {name: value for name, value in params.items() if before.get(name, value) != value}
         tags = [RunTag(f"resumed.{name}", value) for name, value in changed.items()]
@@ -108,29 +120,31 @@ class MLflow(Tracker):
             some = slice(first, first + MOST_PARAMS)
             client.log_batch(self._run, params=new[some], tags=tags[some])
 
-    def log(self, epoch: int, when: float, values: Values) -> None:
+    def log(self, points: list[Point]) -> None:
         """Log the values that the run lacks."""
-        from mlflow.entities import Metric
-
-        fresh = {_key(name): value for name, value in values.items()}
-        if self._known is not None:
-            had = {name: self._points(name).get(epoch) for name in fresh}
-            fresh = {name: value for name, value in fresh.items() if not _same(had[name], value)}
-            if any(had[name] is not None for name in fresh) and not self._differs:
-                self._differs = True
-                logger.warning(
-                    "MLflow already has other values of epoch %d, from before the run was resumed. It shows both.",
-                    epoch,
-                )
-        metrics = [Metric(name, value, int(when * 1000), epoch) for name, value in fresh.items()]
-        if not metrics:
-            return
+        metrics = [metric for point in points for metric in self._lacking(point)]
         try:
-            self._client.log_batch(self._run, metrics=metrics)
+            for first in range(0, len(metrics), MOST_METRICS):
+                self._client.log_batch(self._run, metrics=metrics[first : first + MOST_METRICS])
         except Exception:
             # The request may still have arrived.
             self._known = {}
             raise
+
+    def _lacking(self, point: Point) -> list[Any]:
+        from mlflow.entities import Metric
+
+        fresh = {_key(name): value for name, value in point.values.items()}
+        if self._known is not None:
+            had = {name: self._points(name).get(point.place) for name in fresh}
+            fresh = {name: value for name, value in fresh.items() if not _same(name, had[name], value)}
+            if any(had[name] is not None for name in fresh) and not self._differs:
+                self._differs = True
+                logger.warning(
+                    "MLflow already has other values of %s %d, from before the run was resumed. It shows both.",
+                    point.axis, point.place,
+                )  # fmt: skip
+        return [Metric(name, value, int(point.when * 1000), point.place) for name, value in fresh.items()]
 
     def _points(self, name: str) -> dict[int, float]:
         """Return the run's values of a metric: the newest value by epoch."""
@@ -140,16 +154,15 @@ class MLflow(Tracker):
             self._known[name] = {point.step: point.value for point in history}
         return self._known[name]
 
-    def finish(self, end: RunEnd) -> None:
+    def finish(self, end: RunEnd, outcome: dict[str, Any], files: list[Path]) -> None:
         """End the run."""
-        if end.error is not None:
-            self._client.set_tag(self._run, "error", redacted(f"{type(end.error).__name__}: {end.error}")[:5000])
-        self._client.set_tag(self._run, "status", end.status)
-        folder = self.context.output_dir
-        if self.mlflow.log_model and end.status in ("finished", "stopped"):
-            self._client.log_artifact(self._run, str(folder / "params.json"))
-            if (folder / "export").is_dir():
-                self._client.log_artifacts(self._run, str(folder / "export"), "export")
+        for name, value in outcome.items():
+            self._client.set_tag(self._run, name, str(value))
+        for path in files:
+            if path.is_dir():
+                self._client.log_artifacts(self._run, str(path), path.name)
+            else:
+                self._client.log_artifact(self._run, str(path))
         self._client.set_terminated(self._run, STATUS[end.status])
 
 
@@ -157,10 +170,10 @@ def _key(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
 
 
-def _same(had: float | None, value: float) -> bool:
+def _same(name: str, had: float | None, value: float) -> bool:
     if had is None:
         return False
-    return had == value or (math.isnan(had) and math.isnan(value))
+    return had == value or (math.isnan(had) and math.isnan(value)) or name.startswith(MEASURED)
 
 
 def build(params: MLflowParams, context: RunContext) -> MLflow:

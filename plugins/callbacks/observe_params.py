@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aip_plugins.callbacks.remote_params import require
+
 from aipcore.hooks.records import CallbackParams
 from aipcore.params import at_least, between, field, params, regex
 
@@ -54,3 +56,25 @@ class GradientNormParams(CallbackParams):
     every_n_epochs: int = field(
         1, help="Epochs between two measurements. The first and last epochs always have one.", check=at_least(1)
     )
+
+
+@params
+class HParamsParams(CallbackParams):
+    """The parameters and the best value of the run, for the HPARAMS tab of TensorBoard, which compares several runs."""
+
+    include: str = field(
+        "", help="Regular expression for the names of parameters to show. An empty one shows all.", check=regex()
+    )
+
+
+@params
+class SystemMetricsParams(CallbackParams):
+    """Use of CPU, memory and GPUs in each epoch, in TensorBoard, in the run `system`."""
+
+    def check(self) -> None:
+        """Check that the package is installed.
+
+        Raises:
+            UsageError: it is not.
+        """
+        require("SystemMetrics", "psutil", "system")

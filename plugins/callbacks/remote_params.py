@@ -26,7 +26,12 @@ FROM_ENVIRONMENT = "env:"
 """Prefix of the name of an environment variable with a secret."""
 
 
-def _require(callback: str, module: str, extra: str) -> None:
+def require(callback: str, module: str, extra: str) -> None:
+    """Check that a package of an extra is installed, without importing it.
+
+    Raises:
+        UsageError: it is not.
+    """
     if find_spec(module) is None:
         raise UsageError(
             f"The callback {callback} needs the package {module}, which is not installed. Run pip install "
@@ -83,7 +88,18 @@ class WebhookParams(CallbackParams):
 
 
 @params
-class MLflowParams(CallbackParams):
+class TrackerParams(CallbackParams):
+    """Parameters of all trackers."""
+
+    run_name: str | None = field(None, help="Name of the run. none uses the name of the output folder.")
+    log_model: bool = field(
+        False, help="Copy params.json and the exported model to the tracker. Done at the end of the run."
+    )
+    timeout: float = field(60.0, help="Seconds to wait for unsent data at the end of the run.", check=above(0))
+
+
+@params
+class MLflowParams(TrackerParams):
     """Logs parameters, the values of each epoch and the outcome to one run of MLflow, also after resuming."""
 
     tracking_uri: str | None = field(
@@ -98,12 +114,8 @@ class MLflowParams(CallbackParams):
         contacts=True,
     )
     experiment: str | None = field(None, help="Name of the experiment. none uses the scenario's name.")
-    run_name: str | None = field(None, help="Name of the run. none uses the name of the output folder.")
     tags: dict[str, str] = field({}, help="Tags of the run.")
-    log_model: bool = field(
-        False, help="Copy params.json and the exported model to MLflow. Done at the end of the run."
-    )
-    timeout: float = field(60.0, help="Seconds to wait for unsent data at the end of the run.", check=above(0))
+    system_metrics: bool = field(False, help="Also log the use of CPU, memory and GPUs in each epoch.")
 
     def check(self) -> None:
         """Check that the package is installed and the target is usable.
@@ -111,17 +123,19 @@ class MLflowParams(CallbackParams):
         Raises:
             UsageError: one of them is not.
         """
-        _require("MLflow", "mlflow", "mlflow")
+        require("MLflow", "mlflow", "mlflow")
+        if self.system_metrics:
+            require("MLflow", "psutil", "system")
         uri = self.given_uri()
         if uri is None:
-            _require("MLflow", "sqlalchemy", "mlflow")
+            require("MLflow", "sqlalchemy", "mlflow")
             if self.log_model:
                 raise UsageError(
                     "--callbacks.mlflow.log_model copies the model to --callbacks.mlflow.tracking_uri, which is not "
                     "set. Set it, or leave out log_model."
                 )
         elif uri.partition(":")[0].partition("+")[0] in DATABASES:
-            _require("MLflow", "sqlalchemy", "mlflow")
+            require("MLflow", "sqlalchemy", "mlflow")
             _check_driver(uri)
             if uri.startswith("sqlite:"):
                 _check_writable(uri)
@@ -177,7 +191,7 @@ def _check_writable(uri: str) -> None:
 
 
 @params
-class WandBParams(CallbackParams):
+class WandBParams(TrackerParams):
     """Logs parameters, the values of each epoch and the outcome to one run of Weights & Biases.
 
     A resumed run continues there. Files are in the folder `wandb` of the run folder.
@@ -192,11 +206,8 @@ class WandBParams(CallbackParams):
     entity: str | None = field(
         None, help="User or team of the project. none uses WANDB_ENTITY, or else the logged-in user."
     )
-    run_name: str | None = field(None, help="Name of the run. none uses the name of the output folder.")
     group: str | None = field(None, help="Name of a group of runs.")
     tags: tuple[str, ...] = field((), help="Tags of the run.")
-    log_model: bool = field(False, help="Upload params.json and the exported model. Done at the end of the run.")
-    timeout: float = field(60.0, help="Seconds to wait for unsent data at the end of the run.", check=above(0))
 
     def check(self) -> None:
         """Check that the package is installed and, in online mode, an API key exists.
@@ -204,7 +215,7 @@ class WandBParams(CallbackParams):
         Raises:
             UsageError: one of them is missing.
         """
-        _require("WandB", "wandb", "wandb")
+        require("WandB", "wandb", "wandb")
         if self.mode == "online" and not _has_key():
             raise UsageError(
                 "The callback WandB has no API key. Run wandb login, set WANDB_API_KEY, or use --callbacks.wandb.mode "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from aip_plugins.callbacks.remote_params import WandBParams
-from aip_plugins.callbacks.tracking import Tracker, Values
+from aip_plugins.callbacks.tracking import Point, Tracker
 
 from aipcore.files import read_json
 from aipcore.training.callbacks.callback_list import RunEnd
@@ -24,21 +25,22 @@ INIT_SECONDS = 30.0
 """The most seconds of an attempt to begin."""
 
 LOGGED = "aip.json"
-"""File in the folder `wandb` with the last logged epoch, which the files for a later `wandb sync` do not contain."""
+"""File in the folder `wandb` with the last logged point, which the files for a later `wandb sync` do not contain."""
 
 
 class WandB(Tracker):
-    """One run of Weights & Biases, whose id is created here.
+    """One run of Weights & Biases, whose id is created here. Its steps are the numbers of the points.
 
-    W&B can neither remove a value nor accept one of an earlier step. A resumed run therefore skips logged values.
+    W&B can neither remove a value nor accept one of an earlier step. A resumed run therefore skips logged points.
     """
 
     def __init__(self, params: WandBParams, context: RunContext) -> None:
-        super().__init__("Weights & Biases", context, params.timeout)
+        super().__init__("Weights & Biases", params, context)
         self.wandb = params
         self._run: Any = None
         self._logged = 0
         self._left_out = False
+        self._defined: set[str] = set()
 
     def open(self) -> None:
         """Begin or resume the run."""
@@ -61,7 +63,7 @@ class WandB(Tracker):
             mode=self.wandb.mode,
             project=self.wandb.project or os.environ.get("WANDB_PROJECT") or self.context.scenario,
             entity=self.wandb.entity,
-            name=self.wandb.run_name or folder.name,
+            name=self.run_name,
             group=self.wandb.group,
             tags=list(self.wandb.tags) or None,
             reinit="create_new",
@@ -76,51 +78,48 @@ class WandB(Tracker):
                 finish_timeout_raises=True,
             ),
         )
+        # W&B itself shows nested parameters by their dotted names.
         self._run.config.update({**self.context.params, "output_dir": str(folder)}, allow_val_change=True)
-        self._run.define_metric("*", step_metric="epoch")
         self._logged = max(self._logged_here(), self._run.starting_step - 1)
 
-    def log(self, epoch: int, when: float, values: Values) -> None:
-        """Log the values of an epoch that W&B lacks."""
-        del when
-        if epoch <= self._logged:
-            if not self._left_out:
-                self._left_out = True
-                logger.info(
-                    "Weights & Biases already has the epochs up to %d. They are not logged again.", self._logged
-                )
-            return
-        self._run.log({**values, "epoch": epoch}, step=epoch)
-        self._logged = epoch
-        folder = self.context.output_dir / "wandb"
-        write_file(folder / LOGGED, json.dumps({"run_id": self.run_id, "epochs": epoch}) + "\n")
+    def log(self, points: list[Point]) -> None:
+        """Log the points that W&B lacks."""
+        for point in points:
+            if point.number <= self._logged:
+                if not self._left_out:
+                    self._left_out = True
+                    logger.info(
+                        "Weights & Biases already has values from %s %d on. They are not logged again.",
+                        point.axis, point.place,
+                    )  # fmt: skip
+                continue
+            for name in sorted(point.values.keys() - self._defined):
+                self._run.define_metric(name, step_metric=point.axis)
+                self._defined.add(name)
+            self._run.log({**point.values, point.axis: point.place}, step=point.number)
+            self._logged = point.number
+        content = {"run_id": self.run_id, "points": self._logged}
+        write_file(self.context.output_dir / "wandb" / LOGGED, json.dumps(content) + "\n")
 
-    def finish(self, end: RunEnd) -> None:
+    def finish(self, end: RunEnd, outcome: dict[str, Any], files: list[Path]) -> None:
         """End the run; online, after everything is sent."""
-        self._run.summary["status"] = end.status
-        if end.best is not None:
-            self._run.summary["best"] = end.best
-            self._run.summary["best_epoch"] = end.best_epoch
-        if self.wandb.log_model and end.status in ("finished", "stopped"):
-            self._log_model()
+        self._run.summary.update(outcome)
+        if files:
+            import wandb
+
+            artifact = wandb.Artifact(f"{self.context.scenario}-{self.run_id}", type="model")
+            for path in files:
+                (artifact.add_dir if path.is_dir() else artifact.add_file)(str(path), name=path.name)
+            self._run.log_artifact(artifact)
         self._run.finish(exit_code=EXIT_CODES[end.status])
         if self.wandb.mode == "offline":
             folder = self.context.output_dir / "wandb"
             logger.info("To send the run to Weights & Biases: wandb sync --append %s/offline-run-*", folder)
 
-    def _log_model(self) -> None:
-        import wandb
-
-        artifact = wandb.Artifact(f"{self.context.scenario}-{self.run_id}", type="model")
-        artifact.add_file(str(self.context.output_dir / "params.json"))
-        if (self.context.output_dir / "export").is_dir():
-            artifact.add_dir(str(self.context.output_dir / "export"), name="export")
-        self._run.log_artifact(artifact)
-
     def _logged_here(self) -> int:
         try:
             found = read_json(self.context.output_dir / "wandb" / LOGGED)
-            return int(found["epochs"]) if found["run_id"] == self.run_id else 0
+            return int(found["points"]) if found["run_id"] == self.run_id else 0
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return 0
 

@@ -56,6 +56,40 @@ def test_hparams_tab(tensorboard: Any, tmp_path: Any) -> None:
     }
 
 
+@pytest.mark.slow
+def test_tab_of_single_runs(tensorboard: Any, make_trainer: Any, blobs_class: Any, tmp_path: Any) -> None:
+    """Runs with the callback `HParams` are rows of the tab, with their parameters, best values and last values."""
+    (tmp_path / "runs").mkdir()
+    results = {}
+    for rate in (0.01, 0.1):
+        name = f"runs/{rate}"
+        trainer = make_trainer(
+            blobs_class, "--callbacks", "HParams", "--learning_rate.lr", str(rate), output=name, exports=False,
+            about={"params": {"trainer": {"learning_rate": {"lr": rate}, "epochs": 2}}},
+        )  # fmt: skip
+        results[str(rate)] = trainer.fit()
+    with tensorboard(tmp_path / "runs") as address:
+        experiment = _wait(address, "experiment", {"experimentName": ""}, "hparamInfos", 2)
+        differ = {info["name"]: info["differs"] for info in experiment["hparamInfos"]}
+        assert differ == {"trainer.learning_rate.lr": True, "trainer.epochs": False}
+        columns = [{"metric": info["name"]} for info in experiment["metricInfos"]]
+        asked = {
+            "experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "startIndex": 0, "sliceSize": 10,
+            "colParams": columns,
+        }  # fmt: skip
+        groups = _wait(address, "session_groups", asked, "sessionGroups", 2)["sessionGroups"]
+    assert {group["name"]: group["hparams"]["trainer.learning_rate.lr"] for group in groups} == {
+        "0.01": 0.01,
+        "0.1": 0.1,
+    }
+    for group in groups:
+        result = results[group["name"]]
+        values = {(each["name"]["group"], each["name"]["tag"]): each["value"] for each in group["metricValues"]}
+        assert values["", f"best/{result.monitor}"] == pytest.approx(result.best)
+        assert values["train", "loss"] == pytest.approx(result.history[-1]["loss"])
+        assert values["validation", "loss"] == pytest.approx(result.history[-1]["val_loss"])
+
+
 def _wait(address: str, what: str, body: dict[str, Any], key: str, count: int) -> Any:
     """Poll until TensorBoard has read all files."""
     answer: Any = None

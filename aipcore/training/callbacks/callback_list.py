@@ -228,9 +228,21 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
             logs: losses and metrics of the epoch so far, the learning rate, and the results, which begin with `val_`.
         """
         with self._averaged():
-            for callback in self.callbacks:
-                if hasattr(callback, "on_step_validation"):
-                    callback.on_step_validation(step, dict(logs))
+            self._call("on_step_validation", step, logs)
+
+    def on_step_logged(self, step: int, logs: Mapping[str, float]) -> None:
+        """Call `on_step_logged` of each callback that has it, after the call of the compiled loop with that update.
+
+        Args:
+            step: completed optimizer updates of the run.
+            logs: losses and metrics of the epoch so far, the learning rate of the update, and the throughput.
+        """
+        self._call("on_step_logged", step, logs)
+
+    def _call(self, hook: str, step: int, logs: Mapping[str, float]) -> None:
+        for callback in self.callbacks:
+            if hasattr(callback, hook):
+                getattr(callback, hook)(step, dict(logs))
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()

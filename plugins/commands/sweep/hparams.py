@@ -1,27 +1,21 @@
-"""Event files for the HPARAMS tab of `tensorboard --logdir SWEEP_DIR`, written without TensorFlow."""
+"""The HPARAMS tab of `tensorboard --logdir SWEEP_DIR`."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from aip_plugins.commands.sweep.dimension import Dimension
 from aip_plugins.commands.sweep.results import Row
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import metadata
-from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_RUNNING, STATUS_SUCCESS
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from aip_plugins.hparams import session_end, write_summaries
 from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, Metric, RealInterval, hparams_config_pb, hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 FILE = "events.out.tfevents.0000000000.sweep.v2"
 """A file name that sorts before the other event files of a trial."""
 
-STATUS = {"complete": STATUS_SUCCESS, "pruned": STATUS_SUCCESS, "failed": STATUS_FAILURE}
+STATUS = {"complete": "finished", "pruned": "stopped", "failed": "failed"}
 
 
 def write_experiment(folder: Path, dimensions: Sequence[Dimension], mode: str, monitor: str) -> None:
@@ -44,7 +38,7 @@ def write_experiment(folder: Path, dimensions: Sequence[Dimension], mode: str, m
     ]
     if monitor.startswith("val_"):
         metrics.append(Metric("loss", group="tensorboard/validation", display_name="val_loss"))
-    _write(folder / FILE, [(0, hparams_config_pb(params, metrics, time_created_secs=time.time()))])
+    write_summaries(folder / FILE, [(0, hparams_config_pb(params, metrics, time_created_secs=time.time()))])
 
 
 def write_session(folder: Path, row: Row, dimensions: Sequence[Dimension], monitor: str) -> None:
@@ -58,30 +52,10 @@ def write_session(folder: Path, row: Row, dimensions: Sequence[Dimension], monit
     """
     numbers = {each.name for each in dimensions if each.numbers}
     params = {name: float(value) if name in numbers else value for name, value in row.params.items()}
-    now = time.time()
-    # TensorBoard's own function for this imports TensorFlow.
-    info = SessionEndInfo(status=STATUS.get(row.state, STATUS_RUNNING), end_time_secs=now)
-    content = metadata.create_summary_metadata(HParamsPluginData(session_end_info=info))
-    end = Summary()
-    end.value.add(tag=metadata.SESSION_END_INFO_TAG, metadata=content, tensor=metadata.NULL_TENSOR)
     values = [(name, value) for name, value in ({monitor: row.value} | row.logs).items() if value is not None]
-    _write(
-        folder / FILE,
-        [
-            (0, hparams_pb(params, trial_id=f"trial {row.trial}", start_time_secs=now - row.seconds)),
-            *((row.epoch or 0, scalar_pb(f"best/{name}", value)) for name, value in values),
-            (0, end),
-        ],
-    )
-
-
-def _write(path: Path, summaries: Sequence[tuple[int, Summary]]) -> None:
-    fresh = path.with_name(f".sweep.{os.getpid()}")
-    now = time.time()
-    with fresh.open("wb") as file:
-        writer = RecordWriter(file)
-        writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-        for step, summary in summaries:
-            writer.write(Event(wall_time=now, step=step, summary=summary).SerializeToString())
-        writer.flush()
-    fresh.replace(path)
+    summaries = [
+        (0, hparams_pb(params, trial_id=f"trial {row.trial}", start_time_secs=time.time() - row.seconds)),
+        *((row.epoch or 0, scalar_pb(f"best/{name}", value)) for name, value in values),
+        (0, session_end(STATUS.get(row.state, "running"))),
+    ]
+    write_summaries(folder / FILE, summaries)

@@ -7,15 +7,22 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import keras
 import pytest
 from aip_plugins.callbacks.remote_params import MLflowParams
+from events import events_of
 
 from aipcore.errors import AuthorError, UsageError
 from aipcore.training.checkpoint.format import newest_checkpoint
@@ -75,8 +82,8 @@ def test_logged_values(run: Any, store: Path, tmp_path: Path) -> None:
     """The store has parameters, tags, every value of every epoch by step, the model, and the status."""
     words = (
         "--trainer.val_every_n", "2", "--trainer.export_final", "True", "--callbacks.mlflow.log_model", "True",
-        "--callbacks.mlflow.tags", "team=ocr", "--callbacks.mlflow.experiment", "points",
-        "--callbacks.mlflow.run_name", "first", "--trainer.epochs", "3",
+        "--callbacks.mlflow.tags", "team=ocr", "--callbacks.mlflow.system_metrics", "True",
+        "--callbacks.mlflow.experiment", "points", "--callbacks.mlflow.run_name", "first", "--trainer.epochs", "3",
     )  # fmt: skip
     trainer = run(*options(store, *words))
     (tmp_path / "out" / "params.json").write_text(json.dumps(trainer.about["params"]))
@@ -92,19 +99,36 @@ def test_logged_values(run: Any, store: Path, tmp_path: Path) -> None:
     assert params["trainer.callbacks.MLflow.run_name"] == "first"
     assert found.data.tags["team"] == "ocr"
     assert found.data.tags["output_dir"] == str(tmp_path / "out")
+    assert float(found.data.tags["best"]) == max(logs.get("val_accuracy", 0) for logs in history)
+    use = points_of(store, found, "system/memory_percent")
+    assert [step for step, _ in use] == [1, 2, 3]
+    assert all(0 < value <= 100 for _, value in use)
     listed = {each.path for each in client(store).list_artifacts(found.info.run_id)}
     assert listed == {"params.json", "export"}
 
 
-def test_goes_on_in_the_same_run(run: Any, store: Path) -> None:
-    """After resuming from an earlier epoch, repeated values are there once, and changed parameters are tags."""
-    first = run(*options(store, "--trainer.epochs", "4", "--checkpoint.keep", "9"))
+RATE = "train_steps/samples_per_second"
+
+
+def test_goes_on_in_the_same_run(run: Any, store: Path, caplog: Any) -> None:
+    """After resuming from an earlier epoch, repeated values are there once, also those within epochs."""
+    steps = ("--train.batch_size", "16", "--trainer.log_every_steps", "3", "--trainer.val_every_steps", "10")
+    first = run(*options(store, "--trainer.epochs", "4", "--checkpoint.keep", "9", *steps))
     first.fit()
     step = sorted((first.output_dir / "checkpoint").iterdir())[2]
-    second = run(*options(store, "--trainer.epochs", "5", "--checkpoint.keep", "9"), checkpoint=step)
+    second = run(*options(store, "--trainer.epochs", "5", "--checkpoint.keep", "9", *steps), checkpoint=step)
     history = second.fit().history
     found = the_run(store)
     assert points_of(store, found, "loss") == [(n, logs["loss"]) for n, logs in enumerate(history, start=1)]
+    validations = [(each["step"], each["val_loss"]) for each in second.state.validations]
+    # Validations at the end of an epoch are among the values of the epoch.
+    within = [(step, value) for step, value in validations if step % 6]
+    assert points_of(store, found, "validation_steps/loss") == within
+    # `restore` alone leaves the points of the first run there.
+    logged = dict(events_of(second.output_dir / "tensorboard")["train_steps"]["accuracy"])
+    assert points_of(store, found, "train_steps/accuracy") == sorted((n, float(value)) for n, value in logged.items())
+    assert sorted(logged) == list(range(3, 31, 3)) == [n for n, _ in points_of(store, found, RATE)]
+    assert "MLflow already has other values" not in caplog.text
     assert found.data.params["trainer.epochs"] == "4"
     assert found.data.tags["resumed.trainer.epochs"] == "5"
     assert found.info.status == "FINISHED"
@@ -237,6 +261,60 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
     ended = the_run(store, "tutorial")
     assert (ended.info.run_id, ended.info.status) == (begun.info.run_id, "FINISHED")
     assert [step for step, _ in points_of(store, ended, "loss")] == [1, 2]
+
+
+SERVER = ("flask", "flask_cors", "graphene", "gunicorn", "huey")
+"""The packages of MLflow's server beyond those of its client. Its default server needs many more than gunicorn."""
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[None]:
+    """Run MLflow's server, with its files in a folder, until the context ends."""
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "files"),
+        "--gunicorn-opts", "--log-level warning",
+    ]  # fmt: skip
+    environment = {**os.environ, "HOME": str(folder), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
+    try:
+        for _ in range(900):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                break
+            assert process.poll() is None, (folder / "server.log").read_text()
+            time.sleep(0.1)
+        else:
+            pytest.fail((folder / "server.log").read_text())
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_server(run: Any, store: Path, tmp_path: Path, caplog: Any) -> None:
+    """A server gets every value and the model, also those of epochs in which it was down."""
+    if missing := [name for name in SERVER if find_spec(name) is None]:
+        pytest.skip(f"MLflow's server needs {', '.join(missing)}, of the extra test")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    words = (*MLFLOW, "--callbacks.mlflow.tracking_uri", uri, "--callbacks.mlflow.tags", "team=a")
+    with caplog.at_level(logging.INFO, "aipcore.callbacks"):
+        down = run(*words, "--callbacks.mlflow.timeout", "0.5", "--trainer.epochs", "2").fit()
+    assert down.status == "finished"
+    assert "MLflow did not receive all data of this run (2 epochs are missing)." in caplog.text
+    words += ("--trainer.export_final", "True", "--callbacks.mlflow.log_model", "True", "--trainer.epochs", "3")
+    with server(tmp_path, port):
+        up = run(*words, checkpoint=newest_checkpoint(tmp_path / "out" / "checkpoint"))
+        (tmp_path / "out" / "params.json").write_text("{}")
+        history = up.fit().history
+    found = the_run(store)
+    assert (found.info.status, found.data.tags["team"], found.data.params["trainer.epochs"]) == ("FINISHED", "a", "3")
+    assert points_of(store, found, "loss") == [(n, logs["loss"]) for n, logs in enumerate(history, start=1)]
+    (copy,) = (tmp_path / "files").rglob("saved_model.pb")
+    assert copy.read_bytes() == (tmp_path / "out" / "export" / "saved_model.pb").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import forks
 import keras
 import numpy as np
 import pytest
+from events import events_of
 
 from aipcore.errors import UsageError
 from aipcore.scenario.shown_samples import describe_sample
@@ -17,20 +19,6 @@ from aipcore.training.checkpoint.format import newest_checkpoint
 from aipcore.training.tensorboard.events import trim_events
 
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
-
-
-def events_of(folder: Path) -> dict[str, dict[str, list[tuple[int, Any]]]]:
-    """Return every step with its value, by run and tag."""
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-    from tensorboard.util.tensor_util import make_ndarray
-
-    found: dict[str, dict[str, list[tuple[int, Any]]]] = {}
-    for file in sorted(folder.rglob("events.*")):
-        tags = found.setdefault(file.parent.name, {})
-        for event in EventFileLoader(str(file)).Load():
-            for value in event.summary.value:
-                tags.setdefault(value.tag, []).append((event.step, make_ndarray(value.tensor)))
-    return found
 
 
 def test_weight_histograms(run: Any) -> None:
@@ -293,3 +281,59 @@ def test_on_two_devices(tmp_path: Path) -> None:
         assert [step for step, _ in two[part][tag]] == [step for step, _ in one[part][tag]]
         ours, theirs = ([float(value) for _, value in each[part][tag]] for each in (one, two))
         assert theirs == pytest.approx(ours, rel=1e-4)
+
+
+def test_hparams_tab(run: Any) -> None:
+    """The files have the parameters once, with the best value and the status, also after resuming."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    words = ("--callbacks", "HParams", "TerminateOnNaN", "--callbacks.HParams.include", "epochs|optimizer|callbacks$")
+    first = run(*words, "--trainer.epochs", "1")
+    first.fit()
+    trainer = run(*words, "--trainer.epochs", "2", checkpoint=newest_checkpoint(first.output_dir / "checkpoint"))
+    best = trainer.fit().best
+    folder = trainer.output_dir / "tensorboard"
+    assert len(list(folder.glob("events.*"))) == 2
+    found = EventAccumulator(str(folder)).Reload()
+    contents = {tag: each.plugin_data.content for tag, each in found.summary_metadata.items()}
+    begun = metadata.parse_session_start_info_plugin_data(contents[metadata.SESSION_START_INFO_TAG])
+    assert begun.group_name == "out"
+    assert begun.hparams["trainer.epochs"].number_value == 2
+    assert begun.hparams["trainer.optimizer.name"].string_value == "Adam"
+    assert begun.hparams["trainer.callbacks"].string_value == "HParams, TerminateOnNaN"
+    assert "trainer.learning_rate.lr" not in begun.hparams
+    ended = metadata.parse_session_end_info_plugin_data(contents[metadata.SESSION_END_INFO_TAG])
+    assert ended.status == 1
+    ((step, value),) = events_of(folder)["tensorboard"]["best/val_accuracy"]
+    assert float(value) == pytest.approx(best)
+    assert step == trainer.state.monitor.best_epoch
+
+
+def test_system_metrics(run: Any, monkeypatch: Any) -> None:
+    """CPU, memory and GPUs have a point for each epoch, but are not in the history."""
+    sample = SimpleNamespace(timeStamp=5, sampleValue=SimpleNamespace(uiVal=40))
+    other = SimpleNamespace(timeStamp=7, sampleValue=SimpleNamespace(uiVal=60))
+    asked: list[int] = []
+
+    def samples(gpu: str, kind: int, since: int) -> Any:
+        asked.append(since)
+        return kind, [sample, other]
+
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None, nvmlDeviceGetCount=lambda: 1, nvmlDeviceGetHandleByIndex=lambda number: "gpu",
+        nvmlDeviceGetMemoryInfo=lambda gpu: SimpleNamespace(used=2**31), nvmlDeviceGetSamples=samples,
+        NVML_GPU_UTILIZATION_SAMPLES=1, NVMLError=RuntimeError, __spec__=object(),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    trainer = run("--callbacks", "SystemMetrics", "--trainer.epochs", "2")
+    history = trainer.fit().history
+    found = events_of(trainer.output_dir / "tensorboard")["system"]
+    names = {"cpu_percent", "memory_percent", "process_memory_gib", "gpu_0_percent", "gpu_0_memory_gib"}
+    assert found.keys() == names
+    assert all([step for step, _ in points] == [1, 2] for points in found.values())
+    assert [float(value) for _, value in found["gpu_0_percent"]] == [50, 50]
+    assert [float(value) for _, value in found["gpu_0_memory_gib"]] == [2, 2]
+    assert asked == [0, 7]
+    assert all(0 <= float(value) <= 100 for _, value in found["cpu_percent"])
+    assert not any("cpu" in name for name in history[0])

@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 import pytest
+from events import events_of
 
 from aipcore.errors import AuthorError
 
@@ -115,7 +116,7 @@ class Ending(keras.callbacks.Callback):
 @pytest.mark.slow
 def test_goes_on_in_the_same_run(run: Any, caplog: Any, refused: Any) -> None:
     """A run that is killed, fails and finishes has one id, each epoch once over all files, and each exit code."""
-    words = (*WANDB, "--trainer.epochs", "4", "--checkpoint.keep", "9")
+    words = (*WANDB, "--trainer.epochs", "4", "--checkpoint.keep", "9", "--trainer.log_every_steps", "2")
     first = run(*words)
     first.callbacks["end"] = Ending("signal")
     assert first.fit().status == "interrupted"
@@ -134,9 +135,13 @@ def test_goes_on_in_the_same_run(run: Any, caplog: Any, refused: Any) -> None:
     for records in runs:
         for step, values in history_of(records).items():
             assert step not in logged
-            logged[step] = values["loss"]
-    assert logged == pytest.approx({epoch: logs["loss"] for epoch, logs in enumerate(history, start=1)})
-    assert "Weights & Biases already has the epochs up to 2. They are not logged again." in caplog.text
+            logged[step] = values
+    losses = {each["epoch"]: each["loss"] for each in logged.values() if "epoch" in each}
+    assert losses == pytest.approx({epoch: logs["loss"] for epoch, logs in enumerate(history, start=1)})
+    within = {each["step"]: each["train_steps/loss"] for each in logged.values() if "step" in each}
+    points = events_of(first.output_dir / "tensorboard")["train_steps"]["loss"]
+    assert within == pytest.approx({step: float(value) for step, value in points})
+    assert "Weights & Biases already has values from step 8 on. They are not logged again." in caplog.text
     assert f"wandb sync --append {first.output_dir}/wandb/offline-run-*" in caplog.text
 
 
