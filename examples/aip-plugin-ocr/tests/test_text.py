@@ -7,9 +7,11 @@ import unicodedata
 
 import pytest
 from aip_plugin_ocr.text.direction import reordered
-from aip_plugin_ocr.text.rules import read_rules
+from aip_plugin_ocr.text.processors import LogicalOrder, PrepareText, TextPreparation
+from aip_plugin_ocr.text.rules import TextRules, read_rules
 
 from aipcore.errors import UsageError
+from aipcore.scenario import Sample
 
 
 def rules(tmp_path, content):
@@ -113,3 +115,11 @@ def test_restored_lines_look_the_same(direction):
         text = "".join(generator.choices("\u05d0\u05d1\u05d2\u05d3abc123 .,()-", k=generator.randint(1, 14)))
         visual = reordered(text, direction)
         assert reordered(reordered(visual, direction), direction) == visual
+
+
+def test_truth_of_mixed_texts():
+    """The truth in the meta is what a correct reading becomes, so that a vote of correct readings has no errors."""
+    preparation = TextPreparation(TextRules(), "rtl")
+    mixed = "\u05d0\u05d1\u05d2 12 abc"
+    sample = PrepareText(preparation).process(Sample(inputs=None, targets=mixed, meta={}))
+    assert LogicalOrder("rtl").process({"text": sample.targets}, None)["text"] == sample.meta["truth"] != mixed
