@@ -59,7 +59,7 @@ def _columns(scores: Sequence[ListScore]) -> Iterator[tuple[str, int, Mapping[st
             score.values,
         )
         for model, values in score.models.items():
-            yield f"{score.name} {model}".strip(), score.samples, values
+            yield f"{score.name} {model}".strip(), score.parts.get(model, score.samples), values
 
 
 def write_scores(path: Path, scores: Sequence[ListScore], about: dict[str, Any]) -> None:
@@ -72,6 +72,7 @@ def write_scores(path: Path, scores: Sequence[ListScore], about: dict[str, Any])
         {"name": each.name, "samples": each.samples, "values": each.values, "report": each.report, "notes": each.notes}
         | ({"shown": [attrs.asdict(sample) for sample in each.shown]} if each.shown else {})
         | ({"models": dict(each.models)} if each.models else {})
+        | ({"parts": dict(each.parts)} if each.parts else {})
         for each in scores
     ]
     try:

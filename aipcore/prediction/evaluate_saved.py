@@ -36,6 +36,7 @@ class ListScore:
         shown: samples to print.
         models: for an ensemble, the values of each model by its path.
         joint: for an ensemble, the heading of the joint values.
+        parts: the number of samples of each model by its path, if each has its own.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ListScore:
     shown: tuple[ShownSample, ...] = ()
     models: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
     joint: str = "vote"
+    parts: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -117,5 +117,6 @@ def score_out_of_fold(
         shown=() if shown is None else tuple(shown.samples),
         models=models,
         joint="out of fold",
+        parts={str(voter.model.path): len(dataset) for voter, dataset in zip(voters, datasets, strict=True)},
     )
     return [score], list(dict.fromkeys(skipped))

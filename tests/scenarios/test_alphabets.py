@@ -80,6 +80,20 @@ def test_alphabets_that_are_refused(recorded: Path, tmp_path: Path) -> None:
         request_of(TextLineRecognition, {"data.alphabet_mode": "new"}, None).checked()
 
 
+def test_alphabets_are_unambiguous(tmp_path: Path) -> None:
+    """A character that occurs twice, or a codec that an alphabet overrides, is an error."""
+    (tmp_path / "codec.txt").write_text("y\nx\n")
+    for data, message in (
+        ({"alphabet": "aba"}, "^--data.alphabet contains 'a' twice"),
+        (
+            {"alphabet": "ax", "codec": tmp_path / "codec.txt"},
+            "^--data.alphabet lacks characters of --data.codec .*'y'",
+        ),
+    ):
+        with pytest.raises(ParamsError, match=message):
+            request_of(TextLineRecognition, {"data": data}, None).checked()
+
+
 def texts(here: str, **data: Any) -> TextLineRecognition:
     """Return the scenario with an alphabet."""
     return TextLineRecognition(TextLineParams(data=TextLineData(alphabet=here, printed_lines=10, **data)))

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from aip_plugins.scenarios.text_line_recognition.codec import Codec, Reading, alphabet_of, read_codec
 from aip_plugins.scenarios.text_line_recognition.metrics import CharacterErrorRate, ReadingEvaluator, edit_distance
 from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineParams
 from aip_plugins.scenarios.text_line_recognition.printing import PrintedLines
-from aip_plugins.scenarios.text_line_recognition.processors import Decode, Encode, RefuseUnknown
+from aip_plugins.scenarios.text_line_recognition.processors import Decode, Distort, Encode, Normalize, RefuseUnknown
 from aip_plugins.scenarios.text_line_recognition.voting import _align, vote_texts
 
 from aipcore.errors import DataError, UsageError
@@ -75,6 +76,9 @@ def test_text_beside_an_image(tmp_path: Path, image: str, texts: list[str], read
         (tmp_path / f"{name}.gt.txt").write_text(f"\ufeff{name}\u2028\r\n", encoding="utf-8")
     scenario = TextLineRecognition(TextLineParams(data=TextLineData(alphabet="a")))
     assert scenario.read(tmp_path / image, targets=True).targets == f"{read}\u2028"
+    (tmp_path / f"{read}.gt.txt").write_text("a\na\n")
+    with pytest.raises(DataError, match="has several lines"):
+        scenario.read(tmp_path / image, targets=True)
 
 
 def test_texts_that_are_none(tmp_path: Path, refused: Any) -> None:
@@ -205,6 +209,18 @@ def test_too_narrow_images_are_named(refused: Any) -> None:
     with refused(DataError):
         Encode(Codec("abc"), 4).process(sample)
     Encode(Codec("abc"), 4).process(Sample(inputs={"image": np.zeros((17, 32, 1), np.float32)}, targets="aabc"))
+
+
+def test_distorted_lines_fit_their_texts() -> None:
+    """A line that is just wide enough does not become too narrow in some epoch; others are stretched as before."""
+    narrow = Sample(inputs=np.full((32, 17), 255, np.uint8), targets="aabc")
+    wide = attrs.evolve(narrow, inputs=np.full((32, 40), 255, np.uint8))
+    found = [[Distort(4).process(each, np.random.default_rng(i)) for i in range(20)] for each in (narrow, wide)]
+    for sample in found[0]:
+        Encode(Codec("abc"), 4).process(Normalize().process(sample))
+    widths = [[each.inputs.shape[1] for each in samples] for samples in found]
+    assert min(widths[0]) == 17 < max(widths[0])
+    assert min(widths[1]) < 40
 
 
 def test_printed_lines_are_functions_of_the_index() -> None:

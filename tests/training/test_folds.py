@@ -159,6 +159,8 @@ def test_out_of_fold_scores(trained: tuple[Path, Any]) -> None:
     expected = (outputs.argmax(axis=1) == labels).mean()
     losses = np.log(np.exp(outputs).sum(axis=1)) - outputs[np.arange(60), labels]
     assert (score.samples, skipped) == (60, [])
+    assert list(score.parts) == list(score.models)
+    assert sum(score.parts.values()) == 60
     assert score.values["accuracy"] == pytest.approx(expected, abs=1e-6)
     assert score.values["loss"] == pytest.approx(losses.mean(), rel=1e-5)
     in_training = [each.history[-1]["val_accuracy"] for each in result.folds]

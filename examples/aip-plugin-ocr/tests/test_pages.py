@@ -79,6 +79,9 @@ def test_chosen_text(tmp_path):
     content = page_xml(tmp_path / "a.xml", ["a", "b", None])
     second = '<TextEquiv index="1"><Unicode>B</Unicode></TextEquiv>'
     content = content.replace("<Unicode>b</Unicode></TextEquiv>", "<Unicode>b</Unicode></TextEquiv>" + second)
+    # A text without an index does not come before one with the index.
+    given = '<TextEquiv index="0"><Unicode>a<'
+    content = content.replace(given, f"<TextEquiv><Unicode>A</Unicode></TextEquiv>{given}")
     # The text of a word is not the text of the line.
     word = '<Word id="w"><Coords points="0,0 1,0 1,1"/><TextEquiv index="1"><Unicode>W</Unicode></TextEquiv></Word>'
     content = content.replace(f'<Coords points="{points(2)}"/>', f'<Coords points="{points(2)}"/>{word}')
@@ -261,6 +264,7 @@ BROKEN = {
     "no coords": (("Coords", "Cords"), "line 7: the TextLine has no Coords"),
     "two points": ((points(0), "1,2 3,4"), "line 8: the points '1,2 3,4' are not a polygon"),
     "words": ((points(0), "NaN,2 3,4 5,6"), "line 8: the points"),
+    "pages": (("</Page>", "</Page><Page/>"), "has 2 Page elements"),
     "index": (('index="0"', 'index="first"'), "line 9: index='first' is not an integer"),
     "width": ((f'imageWidth="{WIDTH}"', 'imageWidth="wide"'), "line 5: imageWidth='wide' is not a number"),
     "encoding": (("UTF-8", "utf-7"), "utf-7, which is not supported"),

@@ -6,13 +6,14 @@ import base64
 import io
 from functools import cache
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from aip_plugin_ocr.reports.alignment import align, count_errors
+from aip_plugin_ocr.reports.command import _line, find_image
 from aip_plugin_ocr.reports.command import command as report
-from aip_plugin_ocr.reports.command import find_image
 from aip_plugin_ocr.reports.page import HEIGHT, Line, make_page, marked
 from aip_plugin_ocr.reports.statistics import ReadingStatistics, alphabet_text, count_characters, visible
 from click.testing import CliRunner
@@ -140,9 +141,7 @@ def lines(image: Any) -> list[Line]:
     texts = [("<script>a</script>", "<script>b</script>"), ("x", "")]
     pictures = [image, None]
     return [
-        Line(
-            truth=truth, read=read, errors=1, known=truth, confidence=0.5, name="<b>.png", image=lambda made=made: made
-        )
+        Line(truth=truth, read=read, errors=1, confidence=0.5, name="<b>.png", image=lambda made=made: made)
         for (truth, read), made in zip(texts, pictures, strict=True)
     ]
 
@@ -185,6 +184,17 @@ def test_images_of_lines() -> None:
     assert find_image(scenario, data, 7, {"path": "b.png"}) == "read b.png"
     assert find_image(scenario, None, 0, {"path": "lost.png"}) is None
     assert find_image(scenario, None, 0, {}) is None
+
+
+def test_truth_of_a_vote() -> None:
+    """The truth has the characters that the first model lacks, since other models of a vote may know them."""
+    prediction = SimpleNamespace(
+        index=0, targets={"text": "?"}, outputs={"text": "aß", "confidence": 0.5}, meta={"path": "a.png", "truth": "aß"}
+    )
+    scenario = SimpleNamespace(describe=lambda targets, outputs: ("a\ufffd", outputs["text"]))
+    statistics = ReadingStatistics()
+    line = _line(scenario, None, statistics, prediction)  # type: ignore[arg-type]
+    assert (line.truth, line.errors, statistics.total.errors) == ("aß", 0, 0)
 
 
 def test_evaluator() -> None:

@@ -69,11 +69,13 @@ def test_parameters_of_stage_2(tmp_path: Path, folds: int | None, model: str) ->
         (["--data.augment=False"], "--data.augment cannot be given"),
         (["--trainer.export-best", "False"], "--trainer.export-best cannot be given"),
         (["--trainer.output_dir", "here"], "already has stages"),
+        (["--trainer.output_dir", "here/half"], "already has stages"),
     ],
 )
 def test_options_that_are_refused(tmp_path: Path, monkeypatch: Any, words: list[str], text: str) -> None:
-    """Contradicting options are refused before anything is written."""
+    """Contradicting options are refused before anything is written, and no folder of a stage is used or removed."""
     write_run(tmp_path / "here/stage-1")
+    (tmp_path / "here/half/stage-2").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(command, words)
     assert isinstance(result.exception, UsageError)

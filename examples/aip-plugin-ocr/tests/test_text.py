@@ -5,11 +5,16 @@ from __future__ import annotations
 import random
 import unicodedata
 
+import numpy as np
 import pytest
+from aip_plugin_ocr.params import OCRData, OCRParams
+from aip_plugin_ocr.scenario import OCR
 from aip_plugin_ocr.text.direction import reordered
-from aip_plugin_ocr.text.rules import read_rules
+from aip_plugin_ocr.text.processors import LogicalOrder, PrepareText, TextPreparation
+from aip_plugin_ocr.text.rules import TextRules, read_rules
 
 from aipcore.errors import UsageError
+from aipcore.scenario import Sample
 
 
 def rules(tmp_path, content):
@@ -113,3 +118,22 @@ def test_restored_lines_look_the_same(direction):
         text = "".join(generator.choices("\u05d0\u05d1\u05d2\u05d3abc123 .,()-", k=generator.randint(1, 14)))
         visual = reordered(text, direction)
         assert reordered(reordered(visual, direction), direction) == visual
+
+
+def test_truth_of_mixed_texts():
+    """The truth in the meta is what a correct reading becomes, so that a vote of correct readings has no errors."""
+    preparation = TextPreparation(TextRules(), "rtl")
+    mixed = "\u05d0\u05d1\u05d2 12 abc"
+    sample = PrepareText(preparation).process(Sample(inputs=None, targets=mixed, meta={}))
+    assert LogicalOrder("rtl").process({"text": sample.targets}, None)["text"] == sample.meta["truth"] != mixed
+
+
+@pytest.mark.parametrize("direction", ["none", "rtl"])
+def test_votes_of_models_with_and_without_a_direction(direction):
+    """Texts are aligned as they were read, also if only some of the models put them in logical order."""
+    plain = {"text": "1 \u05d2\u05d1\u05d0", "confidence": 0.5, "confidences": np.full(5, 0.5, np.float32)}
+    ordered = LogicalOrder("rtl").process(dict(plain), None)
+    scenario = OCR(OCRParams(data=OCRData(text_direction=direction)))
+    joined = scenario.vote_results([plain, ordered] if direction == "none" else [ordered, plain])
+    assert joined["text"] == (plain if direction == "none" else ordered)["text"]
+    assert (joined["confidences"] == 0.5).all()

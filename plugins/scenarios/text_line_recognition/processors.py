@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -28,13 +29,26 @@ class ScaleToHeight(Processor):
         return attrs.evolve(sample, inputs=np.asarray(scaled))
 
 
+def steps_of(text: Sequence[Any]) -> int:
+    """Return the fewest steps for a text: CTC needs one for each character, and one between two equal ones."""
+    return len(text) + sum(a == b for a, b in pairwise(text))
+
+
 class Distort(RandomProcessor):
-    """Slight random stretching, shearing, blur and noise."""
+    """Slight random stretching, shearing, blur and noise. A line never becomes too narrow for its text.
+
+    Args:
+        stride: pixels of the line per step of the network.
+    """
+
+    def __init__(self, stride: int = 1) -> None:
+        self.stride = stride
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Return a distorted uint8 image of the same height."""
         image = Image.fromarray(sample.inputs)
-        stretched = max(1, round(image.width * rng.uniform(0.9, 1.1)))
+        needed = (steps_of(sample.targets) - 1) * self.stride + 1
+        stretched = max(1, min(needed, image.width), round(image.width * rng.uniform(0.9, 1.1)))
         image = image.resize((stretched, image.height), Image.Resampling.BILINEAR)
         shear = rng.uniform(-0.15, 0.15)
         image = image.transform(
@@ -98,12 +112,10 @@ class Encode(Processor):
         """Return the numbers of the text, int32 [characters].
 
         Raises:
-            DataError: the image is too narrow: CTC needs a step for each character, and one between two equal ones.
-                Characters outside the alphabet need none.
+            DataError: the image is too narrow for `steps_of` the text. Characters outside the alphabet need none.
         """
         numbers = self.codec.encode(sample.targets)
-        known = [number for number in numbers if number < self.codec.classes]
-        needed = len(known) + sum(a == b for a, b in pairwise(known))
+        needed = steps_of([number for number in numbers if number < self.codec.classes])
         if isinstance(sample.inputs, dict) and needed * self.stride > len(sample.inputs["image"]) + self.stride - 1:
             raise DataError(
                 f"An image of width {len(sample.inputs['image'])} is too narrow for the text {sample.targets!r}, which "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -42,8 +43,14 @@ class TextLineRecognition(ListFileScenario):
     def check(self) -> None:
         """Check the parameters and read the codec."""
         super().check()
-        if self.params.data.codec is not None:
-            read_codec(self.params.data.codec)
+        alphabet, codec = self.params.data.alphabet, self.params.data.codec
+        if twice := [each for each, count in Counter(alphabet).items() if count > 1]:
+            raise ParamsError(f"--data.alphabet contains {twice[0]!r} twice. Give each character once.")
+        # A run records both if its alphabet is from the codec.
+        if codec is not None and (lacking := set(read_codec(codec)) - set(alphabet)) and alphabet:
+            raise ParamsError(
+                f"--data.alphabet lacks characters of --data.codec {codec}: {_shown(lacking)}. Give only one of them."
+            )
 
     def derived_params(self) -> TextLineParams:
         """Return the parameters with the alphabet, by default that of the training texts."""
@@ -185,7 +192,7 @@ class TextLineRecognition(ListFileScenario):
             ScaleToHeight,
         )
 
-        distort = [Distort()] if self.params.data.augment else []
+        distort = [Distort(self.stride)] if self.params.data.augment else []
         return [
             ScaleToHeight(self.params.data.height),
             *distort,
@@ -296,4 +303,7 @@ def line_text(image: Path) -> str:
         raise DataError(f"The text {path} is not UTF-8. Save it as UTF-8.") from error
     if len(text) > LONGEST_TEXT:
         raise DataError(f"The text {path} has more than {LONGEST_TEXT:,} characters. Write the text of a single line.")
-    return text.rstrip("\r\n")
+    text = text.rstrip("\r\n")
+    if "\n" in text:
+        raise DataError(f"The text {path} has several lines, but {image.name} is a single line. Write one line.")
+    return text

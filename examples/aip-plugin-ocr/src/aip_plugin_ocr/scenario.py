@@ -117,13 +117,12 @@ class OCR(TextLineRecognition):
 
     def vote_results(self, answers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return the vote of the aligned texts, which are aligned in visual order."""
-        direction = self.params.data.text_direction
-        if direction == "none":
-            return super().vote_results(answers)
         from aip_plugin_ocr.text.processors import LogicalOrder
 
-        joined = super().vote_results([{**each, "text": each["visual"]} for each in answers])
-        return LogicalOrder(direction).process(dict(joined), None)
+        # A model without a direction returns texts as they were read.
+        joined = super().vote_results([{**each, "text": each.get("visual", each["text"])} for each in answers])
+        direction = self.params.data.text_direction
+        return joined if direction == "none" else LogicalOrder(direction).process(dict(joined), None)
 
     def evaluator(self) -> Evaluator:
         """Return the evaluator for error rates, the worst lines, frequent errors, and error rates by length."""

@@ -22,9 +22,10 @@ def page_of(file: XmlFile) -> PageRecord:
     Raises:
         DataError: a line has no valid polygon.
     """
-    head = next((each for each in file.heads if each.name == "Page"), None)
-    if head is None:
-        raise DataError(f"{file.path} has no Page element. Use a PageXML file of one page.")
+    heads = [each for each in file.heads if each.name == "Page"]
+    if len(heads) != 1:
+        raise DataError(f"{file.path} has {len(heads)} Page elements. Use a PageXML file of one page.")
+    head = heads[0]
     width, height = (number(file.path, head, name) for name in ("imageWidth", "imageHeight"))
     lines = [_line(file, position, element) for position, element in enumerate(file.trees)]
     size = (width, height) if width and height else None
@@ -68,9 +69,10 @@ def _line(file: XmlFile, position: int, element: Element) -> LineRecord:
 
 
 def _texts(file: XmlFile, element: Element) -> dict[int, Element]:
-    """Return the texts of a line by index. A text without an index has that of its position."""
+    """Return the texts of a line by index. A text without an index has that of its position, unless another has it."""
     found: dict[int, Element] = {}
-    for position, each in enumerate(element.named("TextEquiv")):
+    numbered = enumerate(element.named("TextEquiv"))
+    for position, each in sorted(numbered, key=lambda item: "index" not in item[1].attributes):
         given = each.attributes.get("index")
         if given is not None and not re.fullmatch(r"\s*\d{1,9}\s*", given):
             raise DataError(f"{file.path}, line {each.row}: index={given[:40]!r} is not an integer. Correct it.")

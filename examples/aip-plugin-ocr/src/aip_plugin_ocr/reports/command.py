@@ -82,7 +82,7 @@ def _report(scenario: Scenario, predictions: Iterable[Prediction], title: str, o
     lines = [_line(scenario, data, statistics, prediction) for prediction in predictions]
     characters, notes = None, []
     try:
-        characters = count_characters(scenario.texts(scenario.train_data()), [line.known for line in lines])
+        characters = count_characters(scenario.texts(scenario.train_data()), [line.truth for line in lines])
     except AipError as error:
         notes.append(f"The training texts cannot be read: {error}")
     total = statistics.total
@@ -108,13 +108,13 @@ def _line(scenario: Scenario, data: Any, statistics: ReadingStatistics, predicti
         raise UsageError("The predictions have no texts to compare. Use models and files of the scenario ocr.")
     truth, read = texts
     index, meta = prediction.index, prediction.meta if isinstance(prediction.meta, dict) else {}
+    # The targets of the first model lack the characters that only other models of a vote know.
+    truth = str(meta.get("truth", truth))
     confidence = prediction.outputs.get("confidence")
     return Line(
         truth=truth,
         read=read,
         errors=statistics.add(truth, read),
-        # Characters outside the alphabet are lost in the targets.
-        known=str(meta.get("truth", truth)),
         confidence=None if confidence is None else float(confidence),
         name=" ".join(str(meta[key]) for key in ("path", "line") if key in meta) or f"line {index + 1}",
         image=lambda: find_image(scenario, data, index, meta),

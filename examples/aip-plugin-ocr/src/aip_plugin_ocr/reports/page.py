@@ -43,10 +43,9 @@ class Line:
     """A recognized line.
 
     Attributes:
-        truth: the text of the line.
+        truth: the text of the line, including characters that the model does not have.
         read: the recognized text.
         errors: their edit distance.
-        known: the text of the line, including characters that the model does not have.
         confidence: the confidence of the model from 0 to 1, or None.
         name: the name of the line, such as its path.
         image: returns its image, uint8 [height, width], or None; called only for lines on the page.
@@ -55,7 +54,6 @@ class Line:
     truth: str
     read: str
     errors: int
-    known: str
     confidence: float | None
     name: str
     image: Callable[[], Any]

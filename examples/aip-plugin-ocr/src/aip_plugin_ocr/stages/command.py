@@ -53,7 +53,7 @@ def command(
             raise UsageError(f"{word.partition('=')[0]} cannot be given for two stages. Leave it out.")
     folder = resume or output_dir or _new_folder()
     first, second = folder / "stage-1", folder / "stage-2"
-    if resume is None and first.exists():
+    if resume is None and (first.exists() or second.exists()):
         raise UsageError(f"{folder} already has stages. Resume them with aip ocr-train --resume {folder}.")
     if resume is not None and not _begun(first):
         raise UsageError(f"{folder} has no stages to resume: {first} is not a run folder.")

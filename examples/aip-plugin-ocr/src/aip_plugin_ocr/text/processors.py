@@ -37,9 +37,11 @@ class PrepareText(Processor):
         self.preparation = preparation
 
     def process(self, sample: Sample) -> Sample:
-        """Return the sample with the prepared text, and the normalized text in logical order as `truth` in its meta."""
-        meta = {**sample.meta, "truth": self.preparation.rules(sample.targets)}
-        return attrs.evolve(sample, targets=self.preparation(sample.targets), meta=meta)
+        """Return the sample with the prepared text, and `truth` in its meta: this text in logical order."""
+        visual = self.preparation(sample.targets)
+        # Texts that look the same are equal: predictions are put in logical order in the same way.
+        truth = reordered(visual, self.preparation.direction)
+        return attrs.evolve(sample, targets=visual, meta={**sample.meta, "truth": truth})
 
 
 class LogicalOrder(PostProcessor):
