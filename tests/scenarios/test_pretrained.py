@@ -1,0 +1,289 @@
+"""Pretrained models: presets and networks as graphs, refused files, LoRA, resume, exports, and the numbers of Keras."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aip_plugins.scenarios.pretrained import params as pretrained
+from aip_plugins.scenarios.pretrained.params import Application, KerasHub, check_preset
+from aip_plugins.scenarios.text_classification.params import TextKerasHub
+from aip_plugins.scenarios.text_classification.requests import made_requests
+
+import aipcore
+from aipcore.errors import UsageError
+
+LENGTH = 24
+TEXT = ("--model.graph", "KerasHub", "--model.graph.length", str(LENGTH), "--trainer.tune", "off")
+
+
+def write_config(folder: Path, content: str) -> Path:
+    """Write a folder that looks like a preset."""
+    folder.mkdir()
+    (folder / "config.json").write_text(content, encoding="utf-8")
+    return folder
+
+
+BERT = {"module": "keras_hub.src.models.bert.bert_backbone", "class_name": "BertBackbone"}
+BERT |= {"registered_name": "keras_hub>BertBackbone"}
+UNTRUSTED: dict[str, dict[str, Any]] = {
+    "lambda": {"module": "keras.layers", "class_name": "Lambda", "config": {}, "registered_name": None},
+    "code": {"class_name": "__lambda__", "config": {"value": "4wAAAA=="}},
+    "saved_model": {"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "/x"}},
+    "module": {"module": "os.path", "class_name": "Path", "config": {}},
+    "registered": {"module": None, "class_name": "Mine", "config": {}, "registered_name": "mine>Mine"},
+}
+
+
+@pytest.mark.parametrize("kind", UNTRUSTED)
+def test_presets_that_may_run_code_are_refused(tmp_path: Path, kind: str, refused: Any) -> None:
+    """A configuration may name only classes of Keras and KerasHub that are data, at any depth."""
+    inner = {"dtype": {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}}
+    good = {**BERT, "config": inner}
+    check_preset(write_config(tmp_path / "good", json.dumps(good)))
+    bad = {**BERT, "config": {**inner, "layers": [{"inner": UNTRUSTED[kind]}]}}
+    with refused(UsageError):
+        check_preset(write_config(tmp_path / "bad", json.dumps(bad)))
+
+
+def test_unusable_options_are_refused(tmp_path: Path, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is refused before TensorFlow is imported."""
+    monkeypatch.setattr(pretrained, "find_spec", lambda name: None if name == "tensorflow_text" else name)
+    with refused(UsageError):
+        TextKerasHub(preset="bert_tiny_en_uncased").check()
+    with refused(UsageError):
+        KerasHub(preset=str(tmp_path / "missing")).check()
+    with refused(UsageError):
+        KerasHub(preset=str(tmp_path)).check()
+    with refused(UsageError):
+        KerasHub(preset=str(write_config(tmp_path / "damaged", "{"))).check()
+    with refused(UsageError):
+        Application(weights="nothing.h5").check()
+    KerasHub(preset="bert_tiny_en_uncased").check()
+    KerasHub(preset="hf://user/model").check()
+
+
+def test_only_addresses_are_contacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address in a run folder needs trust; names of the library and folders do not. Paths are recorded absolute."""
+    contacts: Any = KerasHub.__attrs_attrs__[0].metadata["aip"].contacts  # type: ignore[attr-defined]
+    assert [contacts(each) for each in ("hf://user/model", "bert_tiny_en_uncased", "/a/b")] == [
+        "hf://user/model",
+        "",
+        "",
+    ]
+    monkeypatch.chdir(tmp_path)
+    Path("preset").mkdir()
+    assert KerasHub(preset="preset").preset == str(tmp_path / "preset")
+
+
+@pytest.fixture(scope="module")
+def hub() -> Any:
+    """Return the package, or skip the test without it."""
+    pytest.importorskip("tensorflow_text")
+    return pytest.importorskip("keras_hub")
+
+
+@pytest.fixture(scope="module")
+def preset(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Path]:
+    """Return a function that writes a tiny preset for texts with random weights, by the dropout rate."""
+    import keras
+
+    made: dict[float, Path] = {}
+
+    def write(dropout: float) -> Path:
+        if dropout not in made:
+            folder = made[dropout] = tmp_path_factory.mktemp("presets") / "tiny"
+            keras.utils.set_random_seed(3)
+            words = sorted({word for sample in made_requests(200, 1) for word in sample.inputs.lower().split()})
+            vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *(word.strip(".,") for word in words)]
+            vocabulary = list(dict.fromkeys(vocabulary))
+            models = hub.models
+            backbone = models.BertBackbone(len(vocabulary), 2, 2, 16, 32, dropout=dropout, max_sequence_length=LENGTH)
+            backbone.save_to_preset(str(folder))
+            models.BertTokenizer(vocabulary, lowercase=True).save_to_preset(str(folder))
+        return made[dropout]
+
+    return write
+
+
+def texts() -> tuple[list[str], Any]:
+    """Return texts and the numbers of their classes."""
+    samples = made_requests(96, 5)
+    names = sorted({sample.targets for sample in samples})
+    return [sample.inputs for sample in samples], np.array([names.index(sample.targets) for sample in samples])
+
+
+def train_file(folder: Path) -> str:
+    """Write the texts to a table."""
+    lines = [f'"{sample.inputs}",{sample.targets}\n' for sample in made_requests(96, 5)]
+    (folder / "train.csv").write_text("text,label\n" + "".join(lines), encoding="utf-8")
+    return str(folder / "train.csv")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 2])
+def test_losses_are_those_of_keras(hub: Any, preset: Any, make_trainer: Any, tmp_path: Path, rank: int) -> None:
+    """The losses of all epochs are those of KerasHub's own classifier in `Model.fit`, with and without LoRA."""
+    import keras
+    from aip_plugins.scenarios.text_classification.scenario import TextClassification
+
+    folder = str(preset(0.0))
+    trainer = make_trainer(
+        TextClassification, *TEXT, "--model.graph.preset", folder, "--model.graph.lora_rank", str(rank),
+        "--model.graph.dropout", "0", "--train.lists", train_file(tmp_path), "--train.shuffle", "False",
+        "--learning_rate", "Constant", "--learning_rate.lr", "0.003", "--trainer.epochs", "3", "--data.classes",
+        "account", "delivery", "payment", "returns",
+    )  # fmt: skip
+    model = hub.models.TextClassifier.from_preset(folder, num_classes=4, dropout=0.0, preprocessor=None)
+    if rank:
+        model.backbone.enable_lora(rank)
+    given = trainer.engine.graph.model
+    np.testing.assert_array_equal(
+        model.backbone.token_embedding.get_weights(), given.get_layer("backbone").token_embedding.get_weights()
+    )
+    assert [tuple(each.shape) for each in model.weights] == [tuple(each.shape) for each in given.weights]
+    model.set_weights(given.get_weights())
+    preprocessor = hub.models.TextClassifierPreprocessor.from_preset(folder, sequence_length=LENGTH)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.003), loss, metrics=["accuracy"], jit_compile=False)
+    inputs, labels = texts()
+    expected = model.fit(preprocessor(inputs), labels, batch_size=16, epochs=3, shuffle=False, verbose=0).history
+    found = trainer.fit().history
+    np.testing.assert_allclose([each["loss"] for each in found], expected["loss"], atol=1e-5)
+    np.testing.assert_allclose([each["accuracy"] for each in found], expected["accuracy"], atol=1e-6)
+
+
+def variables(folder: Path) -> dict[str, Any]:
+    """Return the arrays of the newest checkpoint of a run."""
+    newest = sorted((folder / "checkpoint").glob("step-*"))[-1]
+    with np.load(newest / "variables.npz") as file:
+        return dict(file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_run_is_resumed_exported_and_started_from(preset: Any, tmp_path: Path, rank: int) -> None:
+    """Frozen weights and matrices of LoRA are bit-equal after a resume, in the export and after a warm start.
+
+    The backbone is frozen for two epochs. It has dropout, and its activations are recomputed.
+    """
+    params: dict[str, Any] = {
+        "model.graph": "KerasHub", "model.graph.preset": str(preset(0.1)), "model.graph.length": LENGTH,
+        "model.graph.lora_rank": rank, "model.graph.gradient_checkpointing": True, "trainer.tune": "off",
+        "trainer.jit_compile": "off", "trainer.random_seed": 3, "trainer.epochs": 4, "learning_rate.lr": 0.01,
+        "train.lists": [train_file(tmp_path)], "trainer.rates": ["backbone=0", "backbone@3=0.5"],
+    }  # fmt: skip
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    result = aipcore.train("text_classification", params, output_dir=whole, quiet=True)
+    aipcore.train("text_classification", {**params, "trainer.epochs": 2}, output_dir=parts, quiet=True)
+    between = variables(parts)
+    aipcore.resume(parts, {"trainer.epochs": 4}, quiet=True)
+    first, second = variables(whole), variables(parts)
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+    trained = {name for name in first if "/backbone/" in name and (between[name] != first[name]).any()}
+    trained = {name for name in trained if name.startswith("model/") and "seed_generator" not in name}
+    if rank:
+        assert trained
+        assert all("lora_kernel" in name for name in trained)
+    else:
+        assert any(name.endswith("token_embedding/embeddings") for name in trained)
+    predictor = aipcore.Predictor.load(whole / "export")
+    code = (
+        "import json, sys, numpy as np, tensorflow as tf, tensorflow_text\n"
+        "serve = tf.saved_model.load('whole/export').signatures['serving_default']\n"
+        "np.save('served.npy', serve(inputs=tf.constant(json.loads(sys.argv[1])))['class'].numpy())\n"
+        "assert not {'aipcore', 'aip_plugins', 'keras_hub'} & set(sys.modules)\n"
+    )
+    some = texts()[0][:4]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(some)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    served = np.load(tmp_path / "served.npy")
+    preprocessed = aipcore.Predictor.load(whole / "export")
+    del preprocessed
+    np.testing.assert_allclose(predictor.predict_raw(some)["class"], served, atol=1e-6)
+    assert result.model is not None
+    again = aipcore.Trainer.from_scenario("text_classification", {**params, "warmstart.model": str(whole)}, quiet=True)
+    for variable in again.engine.graph.model.variables:
+        if "seed_generator" not in variable.path:
+            np.testing.assert_array_equal(variable.numpy(), first[f"model/{variable.path}"], err_msg=variable.path)
+
+
+IMAGES = ("--data.height", "32", "--data.width", "32", "--data.classes", *"0123456789", "--trainer.tune", "off")
+
+
+def batch_of(trainer: Any) -> tuple[Any, Any]:
+    """Return images, float32 [8, 32, 32, 1], and the outputs of the model for them."""
+    images = np.random.default_rng(1).random((8, 32, 32, 1)).astype(np.float32)
+    return images, trainer.engine.graph.model({"image": images}, training=False)["class"].numpy()
+
+
+@pytest.mark.slow
+def test_weights_of_an_application_are_read_from_a_file(make_trainer: Any, tmp_path: Path) -> None:
+    """The backbone has the weights of the file, and takes pixels as Keras' own preprocessing of the network does."""
+    import keras
+    from aip_plugins.scenarios.image_classification.scenario import ImageClassification
+
+    module = keras.applications.mobilenet_v2
+    network = module.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
+    network.save_weights(tmp_path / "own.weights.h5")
+    trainer = make_trainer(
+        ImageClassification, *IMAGES, "--model.graph", "Application", "--model.graph.weights",
+        str(tmp_path / "own.weights.h5"), "--trainer.rates", "backbone=0",
+    )  # fmt: skip
+    images, found = batch_of(trainer)
+    features = network(module.preprocess_input(np.repeat(images * 255, 3, -1)), training=False).numpy().mean((1, 2))
+    kernel, bias = trainer.engine.graph.model.get_layer("classes").get_weights()
+    np.testing.assert_allclose(found, features @ kernel + bias, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_images_of_a_preset(hub: Any, make_trainer: Any, tmp_path: Path) -> None:
+    """The logits are those of KerasHub's own classifier with its preprocessing, in bfloat16 nearly."""
+    import keras
+    from aip_plugins.scenarios.image_classification.scenario import ImageClassification
+
+    models = hub.models
+    keras.utils.set_random_seed(4)
+    backbone = models.ViTBackbone(
+        image_shape=(32, 32, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32
+    )
+    folder = str(tmp_path / "vit")
+    backbone.save_to_preset(folder)
+    scale, offset = [0.01, 0.02, 0.03], [-1.0, -2.0, -3.0]
+    hub.layers.ViTImageConverter(image_size=(32, 32), scale=scale, offset=offset).save_to_preset(folder)
+    task = models.ImageClassifier.from_preset(folder, num_classes=10)
+    words = (*IMAGES, "--model.graph", "KerasHub", "--model.graph.preset", folder)
+    trainer = make_trainer(ImageClassification, *words)
+    images, found = batch_of(trainer)
+    task.set_weights(trainer.engine.graph.model.get_weights())
+    expected = task.predict(np.repeat(images * 255, 3, -1), verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    small = make_trainer(
+        ImageClassification, *words, "--trainer.precision", "mixed_bfloat16", "--model.graph.lora_rank", "1"
+    )
+    assert {each.dtype for each in small.engine.graph.model.weights} == {"float32"}
+    assert small.engine.graph.model.get_layer("backbone").compute_dtype == "bfloat16"
+    assert all(
+        "lora" in each.path or "predictions" in each.path for each in small.engine.graph.model.trainable_variables
+    )
+    np.testing.assert_allclose(batch_of(small)[1].std(), expected.std(), rtol=1.0)
+
+
+@pytest.mark.parametrize("network", ["MobileNetv2", "preprocess"])
+def test_unknown_networks_are_refused(network: str, refused: Any) -> None:
+    """The nearest network is named."""
+    import keras
+    from aip_plugins.scenarios.pretrained.networks import application_logits
+
+    with refused(UsageError):
+        application_logits(keras.Input((32, 32, 3)), Application(network=network), 2)
