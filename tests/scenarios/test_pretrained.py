@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ from aip_plugins.scenarios.text_classification.requests import made_requests
 
 import aipcore
 from aipcore.errors import UsageError
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 LENGTH = 24
 TEXT = ("--model.graph", "KerasHub", "--model.graph.length", str(LENGTH), "--trainer.tune", "off")
@@ -104,7 +104,7 @@ def preset(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[floa
             vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *(word.strip(".,") for word in words)]
             vocabulary = list(dict.fromkeys(vocabulary))
             models = hub.models
-            backbone = models.BertBackbone(len(vocabulary), 2, 2, 16, 32, dropout=dropout, max_sequence_length=LENGTH)
+            backbone = models.BertBackbone(len(vocabulary), 1, 2, 8, 16, dropout=dropout, max_sequence_length=LENGTH)
             backbone.save_to_preset(str(folder))
             models.BertTokenizer(vocabulary, lowercase=True).save_to_preset(str(folder))
         return made[dropout]
@@ -129,93 +129,109 @@ def train_file(folder: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
 def test_losses_are_those_of_keras(hub: Any, preset: Any, make_trainer: Any, tmp_path: Path, rank: int) -> None:
-    """The losses of all epochs are those of KerasHub's own classifier in `Model.fit`, with and without LoRA."""
+    """The losses of all epochs are those of KerasHub's own classifier in `Model.fit`, also with LoRA and recomputed activations."""
     import keras
     from aip_plugins.scenarios.text_classification.scenario import TextClassification
 
     folder = str(preset(0.0))
     trainer = make_trainer(
         TextClassification, *TEXT, "--model.graph.preset", folder, "--model.graph.lora_rank", str(rank),
-        "--model.graph.dropout", "0", "--train.lists", train_file(tmp_path), "--train.shuffle", "False",
-        "--learning_rate", "Constant", "--learning_rate.lr", "0.003", "--trainer.epochs", "3", "--data.classes",
-        "account", "delivery", "payment", "returns",
+        "--model.graph.gradient_checkpointing", str(rank > 0), "--model.graph.dropout", "0", "--train.lists",
+        train_file(tmp_path), "--train.shuffle", "False", "--learning_rate", "Constant", "--learning_rate.lr", "0.003",
+        "--data.classes", "account", "delivery", "payment", "returns", "--trainer.epochs", "2",
     )  # fmt: skip
     model = hub.models.TextClassifier.from_preset(folder, num_classes=4, dropout=0.0, preprocessor=None)
+    given = trainer.engine.graph.model
+    stored = model.backbone.get_weights()
+    np.testing.assert_array_equal(stored[0], given.get_layer("backbone").get_weights()[0])
     if rank:
         model.backbone.enable_lora(rank)
-    given = trainer.engine.graph.model
-    np.testing.assert_array_equal(
-        model.backbone.token_embedding.get_weights(), given.get_layer("backbone").token_embedding.get_weights()
-    )
     assert [tuple(each.shape) for each in model.weights] == [tuple(each.shape) for each in given.weights]
     model.set_weights(given.get_weights())
     preprocessor = hub.models.TextClassifierPreprocessor.from_preset(folder, sequence_length=LENGTH)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.003), loss, metrics=["accuracy"], jit_compile=False)
     inputs, labels = texts()
-    expected = model.fit(preprocessor(inputs), labels, batch_size=16, epochs=3, shuffle=False, verbose=0).history
+    expected = model.fit(preprocessor(inputs), labels, batch_size=16, epochs=2, shuffle=False, verbose=0).history
     found = trainer.fit().history
     np.testing.assert_allclose([each["loss"] for each in found], expected["loss"], atol=1e-5)
     np.testing.assert_allclose([each["accuracy"] for each in found], expected["accuracy"], atol=1e-6)
 
 
 def variables(folder: Path) -> dict[str, Any]:
-    """Return the arrays of the newest checkpoint of a run."""
-    newest = sorted((folder / "checkpoint").glob("step-*"))[-1]
-    with np.load(newest / "variables.npz") as file:
-        return dict(file)
+    """Return the variables of the model in a checkpoint by path."""
+    from aipcore.training.checkpoint.weights import checkpoint_weights
+
+    return dict(checkpoint_weights(folder))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 2])
-def test_a_run_is_resumed_exported_and_started_from(preset: Any, tmp_path: Path, rank: int) -> None:
+def test_a_run_is_resumed_exported_and_started_from(preset: Any, tmp_path: Path) -> None:
     """Frozen weights and matrices of LoRA are bit-equal after a resume, in the export and after a warm start.
 
-    The backbone is frozen for two epochs. It has dropout, and its activations are recomputed.
+    The backbone is frozen in the first epoch. It has dropout, recomputes its activations, and computes in bfloat16.
     """
+    import tensorflow as tf
+
     params: dict[str, Any] = {
-        "model.graph": "KerasHub", "model.graph.preset": str(preset(0.1)), "model.graph.length": LENGTH,
-        "model.graph.lora_rank": rank, "model.graph.gradient_checkpointing": True, "trainer.tune": "off",
-        "trainer.jit_compile": "off", "trainer.random_seed": 3, "trainer.epochs": 4, "learning_rate.lr": 0.01,
-        "train.lists": [train_file(tmp_path)], "trainer.rates": ["backbone=0", "backbone@3=0.5"],
+        "model.graph": "KerasHub", "model.graph.preset": str(preset(0.5)), "model.graph.length": LENGTH,
+        "model.graph.lora_rank": 2, "model.graph.gradient_checkpointing": True, "trainer.tune": "off",
+        "trainer.jit_compile": "off", "trainer.random_seed": 3, "trainer.epochs": 2, "learning_rate.lr": 0.01,
+        "train.lists": [train_file(tmp_path)], "trainer.rates": ["backbone=0", "backbone@2=0.5"],
+        "trainer.export_best": False, "trainer.precision": "bfloat16",
     }  # fmt: skip
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    result = aipcore.train("text_classification", params, output_dir=whole, quiet=True)
-    aipcore.train("text_classification", {**params, "trainer.epochs": 2}, output_dir=parts, quiet=True)
-    between = variables(parts)
-    aipcore.resume(parts, {"trainer.epochs": 4}, quiet=True)
-    first, second = variables(whole), variables(parts)
-    assert first.keys() == second.keys()
-    for name, array in first.items():
-        np.testing.assert_array_equal(array, second[name], err_msg=name)
-    trained = {name for name in first if "/backbone/" in name and (between[name] != first[name]).any()}
-    trained = {name for name in trained if name.startswith("model/") and "seed_generator" not in name}
-    if rank:
-        assert trained
-        assert all("lora_kernel" in name for name in trained)
-    else:
-        assert any(name.endswith("token_embedding/embeddings") for name in trained)
-    predictor = aipcore.Predictor.load(whole / "export")
-    code = (
-        "import json, sys, numpy as np, tensorflow as tf, tensorflow_text\n"
-        "serve = tf.saved_model.load('whole/export').signatures['serving_default']\n"
-        "np.save('served.npy', serve(inputs=tf.constant(json.loads(sys.argv[1])))['class'].numpy())\n"
-        "assert not {'aipcore', 'aip_plugins', 'keras_hub'} & set(sys.modules)\n"
-    )
-    some = texts()[0][:4]
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(some)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    served = np.load(tmp_path / "served.npy")
-    preprocessed = aipcore.Predictor.load(whole / "export")
-    del preprocessed
-    np.testing.assert_allclose(predictor.predict_raw(some)["class"], served, atol=1e-6)
-    assert result.model is not None
-    again = aipcore.Trainer.from_scenario("text_classification", {**params, "warmstart.model": str(whole)}, quiet=True)
-    for variable in again.engine.graph.model.variables:
+    folder = tmp_path / "run"
+    aipcore.train("text_classification", params, output_dir=folder, quiet=True)
+    between, last = sorted((folder / "checkpoint").glob("step-*"))
+    first, whole = variables(between), variables(last)
+    served = folder / "export"
+    served.rename(tmp_path / "export")
+    aipcore.resume(between, quiet=True)
+    resumed = variables(last)
+    assert whole.keys() == resumed.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, resumed[name], err_msg=name)
+    changed = {name for name in whole if (first[name] != whole[name]).any() and "seed_generator" not in name}
+    adapted = {name.rpartition("/")[2] for name in changed if name.startswith("backbone/")}
+    assert adapted == {"lora_kernel_a", "lora_kernel_b", "bias"}
+    again = aipcore.Trainer.from_scenario("text_classification", {**params, "warmstart.model": str(last)}, quiet=True)
+    model, some = again.engine.graph.model, texts()[0][:4]
+    assert model.get_layer("backbone").compute_dtype == "bfloat16"
+    for variable in model.variables:
         if "seed_generator" not in variable.path:
-            np.testing.assert_array_equal(variable.numpy(), first[f"model/{variable.path}"], err_msg=variable.path)
+            np.testing.assert_array_equal(variable.numpy(), whole[variable.path], err_msg=variable.path)
+    expected = model(dict(again.scenario.preprocessing()(np.array(some))), training=False)["class"].numpy()
+    serve = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
+    np.testing.assert_allclose(serve(inputs=tf.constant(some))["class"].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_recomputed_dropout(hub: Any) -> None:
+    """The backward pass of recomputed blocks has the dropout masks of the forward pass, and so the same gradients."""
+    import keras
+    import tensorflow as tf
+    from aip_plugins.scenarios.pretrained.networks import checkpoint_blocks
+
+    found = []
+    for recomputed in (False, True):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        model = hub.models.BertBackbone(20, 1, 2, 8, 16, dropout=0.5, max_sequence_length=LENGTH)
+        if recomputed:
+            checkpoint_blocks(model)
+        tokens = np.arange(10, dtype=np.int32).reshape(2, 5)
+        inputs = {"token_ids": tokens, "segment_ids": tokens * 0, "padding_mask": tokens * 0 + 1}
+
+        @tf.function(autograph=False)
+        def gradients(inputs: Any, model: Any = model) -> Any:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(model(inputs, training=True)["pooled_output"] ** 2)
+            weights = [each.value for each in model.get_layer("transformer_layer_0").trainable_variables]
+            return loss, tape.gradient(loss, weights), [each.value for each in model.non_trainable_variables]
+
+        found.append(tf.nest.flatten(gradients({name: tf.constant(each) for name, each in inputs.items()})))
+    for kept, again in zip(*found, strict=True):
+        np.testing.assert_array_equal(kept, again)
 
 
 IMAGES = ("--data.height", "32", "--data.width", "32", "--data.classes", *"0123456789", "--trainer.tune", "off")
@@ -233,12 +249,12 @@ def test_weights_of_an_application_are_read_from_a_file(make_trainer: Any, tmp_p
     import keras
     from aip_plugins.scenarios.image_classification.scenario import ImageClassification
 
-    module = keras.applications.mobilenet_v2
-    network = module.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
+    module = keras.applications.mobilenet
+    network = module.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3))
     network.save_weights(tmp_path / "own.weights.h5")
     trainer = make_trainer(
-        ImageClassification, *IMAGES, "--model.graph", "Application", "--model.graph.weights",
-        str(tmp_path / "own.weights.h5"), "--trainer.rates", "backbone=0",
+        ImageClassification, *IMAGES, "--model.graph", "Application", "--model.graph.network", "MobileNet",
+        "--model.graph.weights", str(tmp_path / "own.weights.h5"), "--trainer.rates", "backbone=0",
     )  # fmt: skip
     images, found = batch_of(trainer)
     features = network(module.preprocess_input(np.repeat(images * 255, 3, -1)), training=False).numpy().mean((1, 2))
@@ -248,14 +264,14 @@ def test_weights_of_an_application_are_read_from_a_file(make_trainer: Any, tmp_p
 
 @pytest.mark.slow
 def test_images_of_a_preset(hub: Any, make_trainer: Any, tmp_path: Path) -> None:
-    """The logits are those of KerasHub's own classifier with its preprocessing, in bfloat16 nearly."""
+    """The logits are those of KerasHub's own classifier with its preprocessing."""
     import keras
     from aip_plugins.scenarios.image_classification.scenario import ImageClassification
 
     models = hub.models
     keras.utils.set_random_seed(4)
     backbone = models.ViTBackbone(
-        image_shape=(32, 32, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32
+        image_shape=(32, 32, 3), patch_size=8, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=32
     )
     folder = str(tmp_path / "vit")
     backbone.save_to_preset(folder)
@@ -268,15 +284,6 @@ def test_images_of_a_preset(hub: Any, make_trainer: Any, tmp_path: Path) -> None
     task.set_weights(trainer.engine.graph.model.get_weights())
     expected = task.predict(np.repeat(images * 255, 3, -1), verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    small = make_trainer(
-        ImageClassification, *words, "--trainer.precision", "mixed_bfloat16", "--model.graph.lora_rank", "1"
-    )
-    assert {each.dtype for each in small.engine.graph.model.weights} == {"float32"}
-    assert small.engine.graph.model.get_layer("backbone").compute_dtype == "bfloat16"
-    assert all(
-        "lora" in each.path or "predictions" in each.path for each in small.engine.graph.model.trainable_variables
-    )
-    np.testing.assert_allclose(batch_of(small)[1].std(), expected.std(), rtol=1.0)
 
 
 @pytest.mark.parametrize("network", ["MobileNetv2", "preprocess"])

@@ -105,9 +105,8 @@ def _preset_logits(task: Any, inputs: Any, params: KerasHub, classes: int) -> An
             )
     if params.gradient_checkpointing:
         checkpoint_blocks(backbone)
-    # The layers of the task become layers of the scenario's model, without the task, whose fit() has its own steps.
-    inner = keras.Model(model.input, model.output)
-    outputs = keras.models.clone_model(inner, _matched(inputs, model.input), clone_function=lambda layer: layer).output
+    # A call of the task itself would put all layers below it, and its fit() has steps of its own.
+    outputs = keras.Model(model.input, model.output).call(_matched(inputs, model.input))
     return keras.layers.Activation("linear", dtype="float32", name="class")(outputs)
 
 

@@ -25,10 +25,10 @@ class TextData(ListFileData):
 class Embedding:
     """The average of word embeddings (Joulin et al., "Bag of Tricks for Efficient Text Classification", 2016)."""
 
-    vocabulary: int = field(20_000, help="Most words of the vocabulary, by their frequency.", check=at_least(3))
+    vocabulary: int = field(10_000, help="Most words of the vocabulary, by their frequency.", check=at_least(3))
     ngrams: int = field(2, help="Most words of a phrase in the vocabulary.", check=at_least(1))
-    length: int = field(256, help="Words and phrases of a text. The rest is cut off.", check=at_least(1))
-    units: int = field(64, help="Size of an embedding.", check=at_least(1))
+    length: int = field(200, help="Words and phrases of a text. The rest is cut off.", check=at_least(1))
+    units: int = field(32, help="Size of an embedding.", check=at_least(1))
     dropout: float = field(0.2, help="Dropout rate of the average. 0 disables it.", check=fraction())
 
 

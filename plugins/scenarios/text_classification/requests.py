@@ -38,17 +38,17 @@ NEUTRAL = (
 
 
 def made_requests(count: int, seed: int) -> list[Sample]:
-    """Return requests with the name of their class. Some also mention another matter."""
+    """Return requests with the name of their class. Some also mention another matter; the first one is the class."""
     chance = random.Random(seed)
     classes = sorted(PHRASES)
     made = []
     for _ in range(count):
         label, other = chance.sample(classes, 2)
-        parts = chance.sample(PHRASES[label], 2)
-        parts += chance.sample(NEUTRAL, chance.randint(0, 2))
+        parts = chance.sample(PHRASES[label], chance.randint(1, 2))
         if chance.random() < 0.3:
             parts.append(chance.choice(PHRASES[other]))
-        chance.shuffle(parts)
+        for phrase in chance.sample(NEUTRAL, chance.randint(1, 2)):
+            parts.insert(chance.randint(0, len(parts)), phrase)
         text = f"{chance.choice(BEGINNINGS)} {', and '.join(parts)}."
         made.append(Sample(inputs=text.strip(), targets=label))
     return made

@@ -27,7 +27,7 @@ class TextClassification(ListFileScenario):
     params_class = TextParams
     params: TextParams
     defaults: ClassVar[dict[str, Any]] = {
-        "trainer.epochs": 10,
+        "trainer.epochs": 5,
         "learning_rate": "CosineDecay",
         "learning_rate.lr": 0.01,
     }
