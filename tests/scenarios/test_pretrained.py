@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def train_file(folder: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
 def test_losses_are_those_of_keras(hub: Any, preset: Any, make_trainer: Any, tmp_path: Path, rank: int) -> None:
-    """The losses of all epochs are those of KerasHub's own classifier in `Model.fit`, also with LoRA and recomputed activations."""
+    """The losses are those of KerasHub's own classifier in `Model.fit`, also with LoRA and recomputed activations."""
     import keras
     from aip_plugins.scenarios.text_classification.scenario import TextClassification
 
@@ -244,10 +245,16 @@ def batch_of(trainer: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.slow
-def test_weights_of_an_application_are_read_from_a_file(make_trainer: Any, tmp_path: Path) -> None:
-    """The backbone has the weights of the file, and takes pixels as Keras' own preprocessing of the network does."""
+def test_weights_of_an_application(
+    make_trainer: Any, tmp_path: Path, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backbone has the weights of a file, and takes pixels as Keras' own preprocessing of the network does.
+
+    Without a network, the weights of Keras are refused.
+    """
     import keras
     from aip_plugins.scenarios.image_classification.scenario import ImageClassification
+    from aip_plugins.scenarios.pretrained.networks import application_logits
 
     module = keras.applications.mobilenet
     network = module.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -260,6 +267,15 @@ def test_weights_of_an_application_are_read_from_a_file(make_trainer: Any, tmp_p
     features = network(module.preprocess_input(np.repeat(images * 255, 3, -1)), training=False).numpy().mean((1, 2))
     kernel, bias = trainer.engine.graph.model.get_layer("classes").get_weights()
     np.testing.assert_allclose(found, features @ kernel + bias, atol=1e-4)
+
+    def offline(name: str, origin: str, **arguments: Any) -> None:
+        raise OSError(f"URL fetch failure on {origin}: None -- [Errno -2] Name or service not known")
+
+    monkeypatch.setattr(sys.modules[module.MobileNet.__module__].file_utils, "get_file", offline)
+    with refused(UsageError):
+        application_logits(keras.Input((32, 32, 1)), Application(network="MobileNet"), 2)
+    with refused(UsageError):
+        application_logits(keras.Input((8, 8, 1)), Application(network="MobileNet"), 2)
 
 
 @pytest.mark.slow

@@ -32,10 +32,11 @@ def application_logits(images: Any, params: Application, classes: int) -> Any:
     try:
         network = make(include_top=False, weights=params.weights, input_shape=images.shape[1:])
     except Exception as error:  # Errors of the network's size, of the download and of HDF5 are of many kinds.
+        download = "Connect to the network for the first download, or pass --model.graph.weights FILE."
+        remedy = download if "URL fetch" in str(error) else "Change --data.height and --data.width, or the weights."
         raise UsageError(
             f"The network {params.network} cannot be built for images of {images.shape[1]} x {images.shape[2]} pixels "
-            f"with --model.graph.weights {params.weights or 'none'} ({sentence(error)}). Correct --data.height "
-            "and --data.width, connect to the network for a first download, or pass another file."
+            f"with --model.graph.weights {params.weights or 'none'} ({sentence(error)}). {remedy}"
         ) from error
     network.name = "backbone"
     pixels = keras.layers.Rescaling(255.0, dtype="float32", name="pixels")(images)
@@ -124,8 +125,8 @@ def _matched(inputs: Any, wanted: Any) -> Any:
 def checkpoint_blocks(backbone: Any) -> None:
     """Recompute the activations of each block of a backbone in the backward pass, instead of keeping them.
 
-    `keras.RematScope` is not used: its backward pass draws other dropout masks than the forward pass, and TensorFlow
-    accepts no keyword arguments in it, such as the padding mask of an encoder.
+    Not with `keras.RematScope`: under TensorFlow, it fails for layers that take keyword arguments, as encoders take
+    `training`. `keras.remat` alone would draw other dropout masks in the backward pass.
 
     Raises:
         UsageError: the backbone has no blocks, which are layers that contain layers.

@@ -64,8 +64,8 @@ class KerasHub:
     )
     lora_rank: int = field(
         0,
-        help="Rank of LoRA. 0 disables it. LoRA freezes the backbone and trains two small matrices for each query and "
-        "value projection.",
+        help="Rank of LoRA. 0 disables it. It freezes the backbone, and trains two small matrices and the bias of "
+        "each query and value projection.",
         check=at_least(0),
     )
     gradient_checkpointing: bool = field(
