@@ -273,7 +273,7 @@ def test_weights_of_an_application(
 
     monkeypatch.setattr(sys.modules[module.MobileNet.__module__].file_utils, "get_file", offline)
     with refused(UsageError):
-        application_logits(keras.Input((32, 32, 1)), Application(network="MobileNet"), 2)
+        application_logits(keras.Input((224, 224, 1)), Application(network="MobileNet"), 2)
     with refused(UsageError):
         application_logits(keras.Input((8, 8, 1)), Application(network="MobileNet"), 2)
 
