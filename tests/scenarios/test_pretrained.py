@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -204,6 +205,41 @@ def test_a_run_is_resumed_exported_and_started_from(preset: Any, tmp_path: Path)
     expected = model(dict(again.scenario.preprocessing()(np.array(some))), training=False)["class"].numpy()
     serve = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
     np.testing.assert_allclose(serve(inputs=tf.constant(some))["class"].numpy(), expected, atol=1e-5)
+
+
+# KerasHub does not close the file of a SentencePiece model.
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("kind", ["byte_pairs", "sentence_piece"])
+def test_tokenizers(hub: Any, make_trainer: Any, tmp_path: Path, kind: str) -> None:
+    """The recorded preprocessing returns the tokens of KerasHub's tokenizer in Python, whatever its kind."""
+    from aip_plugins.scenarios.text_classification.scenario import TextClassification
+
+    models, folder, given = hub.models, str(tmp_path / "preset"), texts()[0]
+    if kind == "byte_pairs":
+        parts = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *map(chr, range(33, 127)), "\u0120", "th", "\u0120th"]
+        tokenizer = models.RobertaTokenizer({each: at for at, each in enumerate(parts)}, ["t h", "\u0120 th"])
+        backbone = models.RobertaBackbone(len(parts), 1, 2, 8, 16, max_sequence_length=LENGTH)
+    else:
+        import sentencepiece
+
+        proto = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(given), model_writer=proto, vocab_size=99, minloglevel=2, pad_id=0, unk_id=1,
+            bos_id=2, eos_id=3, pad_piece="<pad>", unk_piece="<unk>", bos_piece="[CLS]", eos_piece="[SEP]",
+            user_defined_symbols="[MASK]",
+        )  # fmt: skip
+        tokenizer = models.AlbertTokenizer(proto.getvalue())
+        backbone = models.AlbertBackbone(tokenizer.vocabulary_size(), 1, 2, 8, 8, 16, max_sequence_length=LENGTH)
+    backbone.save_to_preset(folder)
+    tokenizer.save_to_preset(folder)
+    expected = models.TextClassifierPreprocessor.from_preset(folder, sequence_length=LENGTH)(given)
+    words = ("--train.lists", train_file(tmp_path), "--data.classes", "account", "delivery", "payment", "returns")
+    trainer = make_trainer(TextClassification, *TEXT, "--model.graph.preset", folder, *words)
+    found = trainer.data.preprocessing.on_host({"": np.array(given, object)})
+    assert found.keys() == expected.keys()
+    for name, tokens in found.items():
+        np.testing.assert_array_equal(tokens, np.asarray(expected[name]), err_msg=name)
 
 
 @pytest.mark.slow

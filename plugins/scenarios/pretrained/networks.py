@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,7 +81,20 @@ def text_preset_preprocessing(params: KerasHub, length: int) -> Any:
     """
     import keras_hub
 
-    return _loaded(keras_hub.models.TextClassifierPreprocessor, params, sequence_length=length)
+    layer = _loaded(keras_hub.models.TextClassifierPreprocessor, params, sequence_length=length)
+    if not isinstance(layer.tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):
+        return layer
+    # Keras' clear_session() deletes the model of this operation, except that of a loaded SavedModel.
+    module = tf.Module()
+    module.layer = layer
+    module.serve = tf.function(layer, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+    with tempfile.TemporaryDirectory(prefix="aip-") as folder:
+        tf.saved_model.save(module, folder, signatures=module.serve)
+        return SentencePiece(folder, call_endpoint="serving_default")
+
+
+class SentencePiece(keras.layers.TFSMLayer):
+    """The preprocessing of a preset with a SentencePiece model."""
 
 
 def _loaded(cls: Any, params: KerasHub, **arguments: Any) -> Any:
