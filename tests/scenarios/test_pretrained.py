@@ -84,6 +84,26 @@ def test_only_addresses_are_contacts(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert KerasHub(preset="preset").preset == str(tmp_path / "preset")
 
 
+def test_operations_of_another_package(monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
+    """A SavedModel with unknown operations is loaded again after an import of `tensorflow_text`, if it is installed."""
+    from aipcore.scenario import preprocessing
+
+    done: list[str] = []
+
+    def load(folder: str) -> str:
+        if "tensorflow_text" not in done:
+            raise FileNotFoundError("Op type not registered 'CaseFoldUTF8' in binary running on here.")
+        return folder
+
+    monkeypatch.setattr(preprocessing.tf.saved_model, "load", load)
+    monkeypatch.setattr(preprocessing, "import_module", done.append)
+    monkeypatch.setattr(preprocessing, "find_spec", lambda name: None)
+    with refused(ValueError):
+        preprocessing.load_saved_model(Path("model"))
+    monkeypatch.setattr(preprocessing, "find_spec", lambda name: name)
+    assert preprocessing.load_saved_model(Path("model")) == "model"
+
+
 @pytest.fixture(scope="module")
 def hub() -> Any:
     """Return the package, or skip the test without it."""
