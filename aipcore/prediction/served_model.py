@@ -12,6 +12,7 @@ from aipcore.errors import UsageError
 from aipcore.prediction.locate import ModelDir
 from aipcore.scenario.losses import set_mask
 from aipcore.scenario.model import BARE_OUTPUT, applied_signature, argument_names, inputs_of
+from aipcore.scenario.preprocessing import load_saved_model
 from aipcore.training.checkpoint.weights import open_variables
 from aipcore.training.export.saved_model import MASK, OUTPUT, PENALTY, SIGNATURE
 
@@ -36,7 +37,7 @@ class ServedModel:
         try:
             open_variables(model.path)
             # The functions do not keep the variables alive.
-            self._loaded = tf.saved_model.load(str(model.path))
+            self._loaded = load_saved_model(model.path)
             self.signature = self._loaded.signatures[SIGNATURE]
             self.inputs: dict[str, ColumnSpec] = inputs_of(applied_signature(model.about))
             self.outputs = [str(name) for name in applied_signature(model.about)["outputs"]]

@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -214,11 +216,28 @@ def digest_of(folder: Path) -> str:
     return found.hexdigest()
 
 
+def load_saved_model(folder: Path) -> Any:
+    """Load a SavedModel. If it has unknown operations, import `tensorflow_text`, whose tokenizers are operations.
+
+    Raises:
+        ValueError: it has operations of a package that is not installed; a damaged one raises errors of many kinds.
+    """
+    try:
+        return tf.saved_model.load(str(folder))
+    except Exception as error:
+        if "Op type not registered" not in str(error):
+            raise
+        if find_spec("tensorflow_text") is None:
+            raise ValueError("it has operations of another package. Run pip install tensorflow-text") from error
+    import_module("tensorflow_text")
+    return tf.saved_model.load(str(folder))
+
+
 def read_preprocessing(folder: Path) -> Preprocessing:
     """Read a folder that `Preprocessing.save` wrote. A damaged one raises errors of many kinds."""
     about = read_json(folder / SPECS_FILE)
     inputs, outputs = (_from_json(about[side]) for side in ("inputs", "outputs"))
-    loaded = tf.saved_model.load(str(folder))
+    loaded = load_saved_model(folder)
     # The function does not keep the tables alive.
     found = Preprocessing(loaded.signatures["serving_default"], inputs, outputs, about["needs"], tracked=loaded)
     wanted = [set(argument_names(specs).values()) for specs in (inputs, outputs)]

@@ -25,6 +25,11 @@ def aip_scenarios() -> list[ScenarioRecord]:
             build="aip_plugins.scenarios.tabular_classification.scenario:TabularClassification",
         ),
         ScenarioRecord(
+            name="text_classification",
+            summary="Classifies texts by their folder or a column. Without lists, it uses synthetic requests.",
+            build="aip_plugins.scenarios.text_classification.scenario:TextClassification",
+        ),
+        ScenarioRecord(
             name="text_line_recognition",
             summary="Recognizes lines of text in images with CTC. Without lists, it uses rendered lines.",
             build="aip_plugins.scenarios.text_line_recognition.scenario:TextLineRecognition",

@@ -210,6 +210,12 @@ def test_options_in_sentences_exist() -> None:
 
 
 OTHERS = {
+    # Options of graphs that are not the default.
+    ("fine-tune-pretrained.md", "--model.graph.preset"),
+    ("fine-tune-pretrained.md", "--model.graph.lora_rank"),
+    ("fine-tune-pretrained.md", "--model.graph.gradient_checkpointing"),
+    ("fine-tune-pretrained.md", "--model.graph.network"),
+    ("fine-tune-pretrained.md", "--model.graph.weights"),
     ("scale.md", "--distribution"),
     ("scale.md", "--gpus-per-task"),
     ("callbacks.md", "--callbacks.NAME.OPTION"),

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from aip_plugins.scenarios.image_classification.params import CNN, GraphParams, ResNet
+from aip_plugins.scenarios.image_classification.params import CNN, ResNet
+from aip_plugins.scenarios.pretrained.networks import application_logits, image_preset_logits
+from aip_plugins.scenarios.pretrained.params import Application, KerasHub
 
 
-def logits(images: Any, params: GraphParams, classes: int) -> Any:
+def logits(images: Any, params: Any, classes: int) -> Any:
     """Return the logits of the network described by `params`."""
     match params:
         case CNN():
             features = _cnn(images, params)
         case ResNet():
             features = _resnet(images, params)
+        case Application():
+            return application_logits(images, params, classes)
+        case KerasHub():
+            return image_preset_logits(images, params, classes)
         case _:
             raise TypeError(f"{type(params).__name__} is not a graph of image classification.")
     features = keras.layers.GlobalAveragePooling2D(name="average")(features)

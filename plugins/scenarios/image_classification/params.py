@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from aip_plugins.scenarios.pretrained.params import Application, KerasHub
 
 from aipcore.params import Choice, at_least, between, component, field, fraction, group, params
 from aipcore.scenario import ListFileData, ListFileParams, ModelParams
@@ -82,8 +84,10 @@ class ResNet(GraphParams):
 class ImageModel(ModelParams):
     """The network."""
 
-    graph: Choice[GraphParams] = component(
-        {"CNN": CNN, "ResNet": ResNet}, default="CNN", help="Architecture of the network."
+    graph: Choice[Any] = component(
+        {"CNN": CNN, "ResNet": ResNet, "Application": Application, "KerasHub": KerasHub},
+        default="CNN",
+        help="Architecture of the network.",
     )
 
 

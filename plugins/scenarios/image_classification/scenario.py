@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import attrs
 from aip_plugins.scenarios.image_classification.params import ImageParams
+from aip_plugins.scenarios.pretrained.params import Application, KerasHub
 
 from aipcore.errors import DataError
 from aipcore.scenario import Evaluator, ListFileScenario, Sample, adapted_classes
@@ -29,6 +30,16 @@ class ImageClassification(ListFileScenario):
     fixed = ("data.classes",)
     suffixes = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
+    def check(self) -> None:
+        """Check the lists, and the files of a pretrained network.
+
+        Raises:
+            UsageError: one cannot be used.
+        """
+        super().check()
+        if isinstance(graph := self.params.model.graph.params, Application | KerasHub):
+            graph.check()
+
     def derived_params(self) -> ImageParams:
         """Return the parameters with the classes, by default the names of the folders."""
         if self.params.data.classes:
@@ -41,7 +52,7 @@ class ImageClassification(ListFileScenario):
 
     def adapt_weights(self, path: str, source: Any, fresh: Any, before: Mapping[str, Any] | None) -> Any:
         """Return the weights of the output layer, in which known classes keep those of the source."""
-        if path not in ("classes/kernel", "classes/bias") or before is None:
+        if path.rpartition("/")[0] not in ("classes", "predictions") or before is None:
             return None
         return adapted_classes(source, fresh, before.get("data.classes"), self.params.data.classes)
 

@@ -1,0 +1,1 @@
+"""Pretrained models of keras.applications and KerasHub, as graphs of several scenarios."""

@@ -1,0 +1,1 @@
+"""Text classification: folders or tables of texts to classes."""
