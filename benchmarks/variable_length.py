@@ -129,11 +129,16 @@ def make_trainer(arguments: argparse.Namespace, jit: str, reporter: Reporter, fo
 
 
 def batches_of(trainer: Trainer, epoch: int) -> tf.data.Dataset:
-    """Return the batches of an epoch of aip. `Model.fit` would take the lengths of a `PyDataset` from its first two."""
+    """Return the batches of an epoch of aip. `Model.fit` would take the lengths of a `PyDataset` from its first two.
+
+    The number of batches is given, since `Model.fit` counts another optimizer update at the end of a dataset of unknown
+    length. Adam then corrects its bias differently from the second epoch on.
+    """
     blocks = trainer.data.loader.blocks(epoch, chunk=1)
     batches = [(block.inputs[""][0], block.targets[""][0]) for block in blocks]
     spec = tuple(tf.TensorSpec([None] * part.ndim, part.dtype) for part in batches[0])
-    return tf.data.Dataset.from_generator(lambda: batches, output_signature=spec).prefetch(tf.data.AUTOTUNE)
+    dataset = tf.data.Dataset.from_generator(lambda: batches, output_signature=spec)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(tf.data.AUTOTUNE)
 
 
 def fit(arguments: argparse.Namespace) -> Epochs:
