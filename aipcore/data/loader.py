@@ -155,6 +155,11 @@ class DataLoader:
         """The padding values of the dataset."""
         return self.dataset.known().padding
 
+    @property
+    def in_memory(self) -> bool:
+        """True if all samples are in memory as they are trained on, so that a batch costs little to make."""
+        return self.dataset.known() is self.dataset
+
     def blocks(
         self,
         epoch: int,
@@ -197,14 +202,21 @@ class DataLoader:
             raise DataError("No sample of the epoch could be used. Set --data.on_error raise to see the error.")
 
     def spread_blocks(self, most: int) -> Generator[Block, None, None]:
-        """Yield some full batches of the first epoch, one in each block: spread over it, or its first ones of a stream.
+        """Yield some full batches of the first epoch, one in each block.
+
+        They are spread over the lengths of its batches, with the shortest and the longest one, if lengths are known
+        without making samples. Otherwise, they are spread over the epoch, or the first ones of a stream.
 
         Args:
             most: the maximum number of batches.
         """
-        full = self.batching.full_steps
-        last = min(most, full) if isinstance(self.order, SequentialOrder) else full
+        full, order = self.batching.full_steps, self.order
+        last = min(most, full) if isinstance(order, SequentialOrder) else full
         steps = np.unique(np.linspace(0, last - 1, min(most, full)).astype(int))
+        if isinstance(order, SampleOrder) and (order.buckets is not None or self.in_memory):
+            lengths = self.dataset.lengths() if order.buckets is None else order.buckets.lengths
+            batches = order.indices(0, full * self.batching.batch_size).reshape(full, -1)
+            steps = np.sort(np.argsort(lengths[batches].max(axis=1), kind="stable")[steps])
         spans = [_Span(step, 1, self.batching.batch_size) for step in steps.tolist()]
         with closing(self.dataset.batches(self._visits(0, span) for span in spans)) as made:
             for span, part in zip(spans, made, strict=True):

@@ -113,3 +113,27 @@ def test_batches_spread_over_an_epoch() -> None:
     # The epoch begins at its first sample afterwards.
     first = next(stream.blocks(0, chunk=1))
     assert first.targets[""].tolist() == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(("window", "preload"), [(0, "on"), (4, "on"), (4, "off")])
+def test_batches_spread_over_lengths(window: int, preload: Any) -> None:
+    """If lengths are known, few batches include the shortest and the longest one, and later epochs fit their sizes."""
+    lengths = [*range(2, 62), 400, 90, 80, 70]
+
+    class Texts:
+        def __len__(self) -> int:
+            return len(lengths)
+
+        def __getitem__(self, index: int) -> Sample:
+            return Sample(inputs=np.ones(lengths[index], np.int32), targets=np.int32(0))
+
+    loader = Pipeline(Texts(), seed=1, preload=preload).loader(4, shuffle=True, bucket_window=window)
+
+    def seen(blocks: Any) -> list[int]:
+        return [block.inputs[""].shape[2] for block in blocks]
+
+    chosen, epoch = seen(loader.spread_blocks(3)), seen(loader.blocks(0, chunk=1))
+    assert len(chosen) == 3
+    assert {min(chosen), max(chosen)} == {min(epoch), max(epoch)}
+    sizes = choose_sizes([(length,) for length in chosen], elements_of(TEXT), 8)
+    assert all(block.fixed for number in range(3) for block in loader.blocks(number, chunk=1, sizes=sizes))

@@ -43,7 +43,8 @@ MOST_ROOM = 4096
 """Maximum batches in a block of sample indices."""
 
 FEWEST_SEEN, MOST_SEEN = 8, 64
-"""Number of batches that the sizes are chosen from: at most 1 of 20 batches of the run, within these limits."""
+"""Number of batches that the sizes are chosen from, within these limits: 1 of 20 batches of the run, or `MOST_SEEN` of
+samples in memory."""
 
 FIXED_CHUNK = 16
 """Batches in a chunk if nothing is measured, unless `CHUNK_BYTES` allows fewer."""
@@ -210,7 +211,8 @@ def _measured_with_sizes(
         if plain * total_steps < WORTH_SECONDS:
             return graph("the run is too short to benefit from XLA")
     elements = elements_of(loader.dataset.specs())
-    seen, smallest = _seen_sizes(loader, first, max(FEWEST_SEEN, min(MOST_SEEN, total_steps // 20)))
+    most = MOST_SEEN if loader.in_memory else max(FEWEST_SEEN, min(MOST_SEEN, total_steps // 20))
+    seen, smallest = _seen_sizes(loader, first, most)
     sizes = choose_sizes(seen, elements, padding_sizes)
     if (change := _change_by_padding(loop, loader, state, smallest, sizes)) is not None:
         if must:
