@@ -3,7 +3,9 @@
 The lines are rendered from free fonts that come as Python packages, then blurred and noised. Both programs train
 without augmentation and validate after each epoch. Their epochs take turns, and so do their passes of prediction. The
 first epoch and the first pass, which compile, do not count. The error rates are those of the best models on the
-held-out lines. Calamari is installed into an environment of its own, with Python 3.9 to 3.11.
+held-out lines. Each program prepares lines in its own way: the prepared lines of Calamari, which cuts them out around
+their center, are half as wide as those of aip, but it does not sort them by length. Calamari is installed into an
+environment of its own, with Python 3.9 to 3.11.
 
     python benchmarks/ocr.py [--epochs 20] [--lines 500] [--held-out 100] [--environment FOLDER] [--folder FOLDER]
         [--fonts FILE ...]
