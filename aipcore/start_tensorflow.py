@@ -56,6 +56,8 @@ def import_tensorflow(*, verbose: bool = False) -> None:
         verbose: if True, show all notices.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # TensorFlow itself uses oneDNN only on CPUs with AVX512-VNNI or later instructions.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _late_interrupt():
         if verbose:
             _import()

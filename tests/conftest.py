@@ -21,6 +21,8 @@ __all__ = ["refused"]
 if not os.environ.get("AIP_TEST_GPU"):
     # TensorFlow reads this when it starts.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+# The tests that import TensorFlow themselves use the kernels of the command.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 Install = Callable[..., Path]
 RunAip = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -112,6 +112,12 @@ class ValDataParams:
     batch_size: int | None = field(
         None, help="Samples per validation batch. none: the training batch size.", check=at_least(1)
     )
+    bucket_window: int = field(
+        0,
+        help="Batches within which samples are sorted by length. Sorting reduces padding. Means over batches depend on "
+        "it. 0 disables it.",
+        check=at_least(0),
+    )
     limit: int | None = field(None, help=LIMIT, check=at_least(1))
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
 

@@ -287,6 +287,7 @@ def _refuse_unused(params: ScenarioParams, origin: str, train: Dataset, val: Dat
         (params.train.shuffle_buffer and not streams[0], f"{origin} is read by index", "train.shuffle_buffer"),
         (params.train.preload == "on" and streams[0], f"{origin} is a stream, {kept}", "train.preload"),
         (params.val.preload == "on" and streams[1], f"val_data() is a stream, {kept}", "val.preload"),
+        (params.val.bucket_window and streams[1], "val_data() is a stream, which is not sorted", "val.bucket_window"),
         (params.train.adapt_samples and not adapted, "There is no preprocessing() to adapt", "train.adapt_samples"),
         (params.val.limit and val is None, "There is no validation data", "val.limit"),
     ):

@@ -262,7 +262,9 @@ def prepare_model(
         step_log=make_step_log(metrics, updates) if log_steps else None,
     )
 
-    def evaluation(dataset: Dataset, size: int, graph: Graph, losses: Objective, make: Any) -> Evaluation:
+    def evaluation(
+        dataset: Dataset, size: int, graph: Graph, losses: Objective, make: Any, bucket_window: int = 0
+    ) -> Evaluation:
         return Evaluation(
             graph,
             dataset,
@@ -271,13 +273,15 @@ def prepare_model(
             batch_size=size,
             distribution=distribution,
             eager=trainer.force_eager,
+            bucket_window=bucket_window,
         )
 
     default = data.batching.batch_size
     validation = None
     if data.val is not None:
         val_batch = evaluation_batch_size(data.val, params.val.batch_size, default)
-        validation = evaluation(data.val, val_batch, graph, scoring.objective, scoring.make_metrics)
+        window = params.val.bucket_window
+        validation = evaluation(data.val, val_batch, graph, scoring.objective, scoring.make_metrics, window)
     lav_sizes = (params.lav.batch_size, params.val.batch_size, default)
     lav = {
         name: evaluation(

@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 from aipcore.errors import TrainingError
-from aipcore.scenario import Sample, Scenario, Stream
+from aipcore.scenario import Evaluator, Sample, Scenario, Stream
 from aipcore.training.engine import compilation
 
 
@@ -101,6 +101,36 @@ class TaggedMetric(Tagged):
 
     def metrics(self) -> Any:
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+
+class Longest(keras.metrics.Metric):
+    """The sum of the padded lengths of all batches."""
+
+    def __init__(self, name: str = "longest") -> None:
+        super().__init__(name=name)
+        self.total = self.add_variable((), initializer="zeros", name="total")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.total.assign_add(keras.ops.cast(keras.ops.shape(y_true)[1], "float32"))
+
+    def result(self) -> Any:
+        return self.total.value
+
+
+class LongAndShort(Tagged):
+    """Validation texts of 2, 20, 3 and 19 words, with the loss of the first tag of each."""
+
+    def val_data(self) -> Any:
+        texts = self.texts()
+        return [texts[n] for n in (0, 18, 1, 17)]
+
+    def loss_values(self, inputs: Any, targets: Any, outputs: Any) -> Any:
+        del inputs
+        (target,), (output,) = targets.values(), outputs.values()
+        return {"first": keras.losses.sparse_categorical_crossentropy(target[:, 0], output[:, 0], from_logits=True)}
+
+    def metrics(self) -> Any:
+        return [Longest()]
 
 
 class Multiples(Pooled):
@@ -238,3 +268,25 @@ def test_larger_samples_later(make_trainer: Any) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert xla.state.compilation.sizes[-1] < (21,)
     assert xla.engine.loop.compilations == len(xla.state.compilation.sizes)
+
+
+def test_validation_in_buckets(make_trainer: Any) -> None:
+    """Validation in buckets pads less, with the same loss. An evaluator gets the samples in their own order."""
+    found = []
+    for window in ("0", "2"):
+        trainer = make_trainer(LongAndShort, "--val.bucket_window", window, "--val.batch_size", "2")
+        found.append(trainer.engine.validation.run())
+    assert [each["longest"] for each in found] == [20 + 19, 3 + 20]
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-6)
+    seen: list[int] = []
+
+    class Seen(Evaluator):
+        def update(self, targets: Any, outputs: Any, meta: Any = None) -> None:
+            del targets, meta
+            seen.append(next(iter(outputs.values())).shape[1])
+
+        def result(self) -> dict[str, float]:
+            return {}
+
+    trainer.engine.validation.run(Seen())
+    assert seen == [20, 19]

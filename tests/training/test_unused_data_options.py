@@ -46,6 +46,7 @@ class Streams(Scenario):
         (Arrays, "--val.limit", "4"),
         (Streams, "--train.preload", "on"),
         (Streams, "--val.preload", "on"),
+        (Streams, "--val.bucket_window", "4"),
     ],
 )
 def test_options_without_effect(make_trainer: Any, cls: type[Scenario], option: str, value: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 from aipcore.data.batching import Batching
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import Block, DataLoader, prefetch
-from aipcore.data.sampler import SampleOrder
+from aipcore.data.sampler import Buckets, SampleOrder
 from aipcore.distributed.strategy import Distribution
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.losses import Objective, Tensors
@@ -35,6 +36,8 @@ class Evaluation:
         batch_size: samples in a batch.
         distribution: the devices that share each batch.
         eager: if True, compile nothing.
+        bucket_window: number of batches within which samples are sorted by length, in passes without an evaluator and
+            without hooks; 0: no sorting.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Evaluation:
         batch_size: int,
         distribution: Distribution,
         eager: bool = False,
+        bucket_window: int = 0,
     ) -> None:
         self.dataset = dataset
         self.metrics = metrics
@@ -55,6 +59,7 @@ class Evaluation:
         self._distribution = distribution
         self.batching = Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset)))
         self._order = SampleOrder(len(dataset), seed=0, shuffle=False)
+        self._bucket_window = 0 if dataset.uniform else bucket_window
         self._run: Any = self._blocks
         self._outputs: Any = self._batch
         self._eager = eager
@@ -80,7 +85,8 @@ class Evaluation:
         """
         self.metrics.reset()
         share = None if self._gives_all(evaluator) else self._distribution.share
-        loader = DataLoader(self.dataset, self._order, self.batching, share)
+        order = self._sorted if self._bucket_window and evaluator is None and batch_hooks is None else self._order
+        loader = DataLoader(self.dataset, order, self.batching, share)
         chunk = self._chunk() if batch_hooks is None else 1
         with closing(prefetch(loader.blocks(0, chunk=chunk), lambda block: block)) as blocks:
             for block in blocks:
@@ -101,6 +107,12 @@ class Evaluation:
             own = {name: float(value) for name, value in own.items()}
             results |= self._distribution.processes.broadcast("evaluator", own)
         return results
+
+    @cached_property
+    def _sorted(self) -> SampleOrder:
+        lengths, batch_size = self.dataset.lengths(), self.batching.batch_size
+        buckets = Buckets(lengths=lengths, batch_size=batch_size, window=self._bucket_window)
+        return SampleOrder(len(lengths), seed=0, shuffle=False, buckets=buckets)
 
     def _gives_all(self, evaluator: Evaluator | None) -> bool:
         """Return True if this worker needs whole batches, for their targets."""

@@ -33,7 +33,7 @@ class Bidirectional(keras.layers.Bidirectional):
         """
         if not training or initial_state is not None or mask is None or tf.config.list_logical_devices("GPU"):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        mask = tf.cast(mask, sequences.dtype)[:, :, None]
+        mask = tf.transpose(tf.cast(mask, sequences.dtype))[:, :, None]
         directions = []
         for layer in (self.forward_layer, self.backward_layer):
             cell = layer.cell
@@ -52,7 +52,7 @@ class _Steps:
     """An LSTM in one direction.
 
     Args:
-        mask: 1 for the steps of a sequence and 0 for its padding, [batch, steps, 1].
+        mask: 1 for the steps of a sequence and 0 for its padding, [steps, batch, 1].
         reverse: True to begin with the last step.
     """
 
@@ -65,10 +65,15 @@ class _Steps:
 
         The columns of the weights are those of `_sigmoids_first`.
         """
-        outputs, states, sigmoids, candidates = self._run(inputs, kernel, recurrent, bias)
-        steps, features, units = tf.shape(inputs)[1], inputs.shape[2], recurrent.shape[0]
+        inputs = tf.transpose(inputs, (1, 0, 2))
+        steps, features, units = tf.shape(inputs)[0], inputs.shape[2], recurrent.shape[0]
+        rows = tf.reshape(inputs, (-1, features))
+        sums = tf.reshape(tf.nn.bias_add(tf.matmul(rows, kernel), bias), (steps, -1, 4 * units))
+        outputs, states, sigmoids, candidates = self._run(sums, recurrent)
 
         def gradient(upstream: Any) -> Any:
+            upstream = tf.transpose(upstream, (1, 0, 2))
+
             def body(step: Any, of_output: Any, of_state: Any, state: Any, found: Any) -> Any:
                 step -= 1
                 place = self._place(step, steps)
@@ -79,43 +84,39 @@ class _Steps:
                     tf.tanh(state),
                 )
                 entry, forget, exit_ = tf.split(gates, 3, axis=-1)
-                of_output += tf.gather(upstream, place, axis=1)
+                of_output += upstream[place]
                 of_state += tf.raw_ops.TanhGrad(y=squashed, dy=of_output * exit_)
-                of_state *= tf.gather(self.mask, place, axis=1)
+                of_state *= self.mask[place]
                 of_gates = tf.concat([of_state * candidate, of_state * before, of_output * squashed], axis=-1)
                 of_gates = tf.raw_ops.SigmoidGrad(y=gates, dy=of_gates)
                 of_gates = tf.concat([of_gates, tf.raw_ops.TanhGrad(y=candidate, dy=of_state * entry)], axis=-1)
                 found = found.write(place, of_gates)
                 return step, tf.matmul(of_gates, recurrent, transpose_b=True), of_state * forget, before, found
 
-            found = tf.TensorArray(inputs.dtype, steps, element_shape=(inputs.shape[0], 4 * units))
-            zeros = tf.zeros_like(outputs[:, 0])
+            found = tf.TensorArray(sums.dtype, steps, element_shape=(sums.shape[1], 4 * units))
+            zeros = tf.zeros_like(outputs[0])
             start = (steps, zeros, zeros, states.read(steps), found)
             found = tf.while_loop(lambda step, *_: step > 0, body, start, parallel_iterations=1)[-1]
-            of_gates = tf.reshape(tf.transpose(found.stack(), (1, 0, 2)), (-1, 4 * units))
-            if self.reverse:
-                earlier = tf.pad(outputs[:, 1:], [[0, 0], [0, 1], [0, 0]])
-            else:
-                earlier = tf.pad(outputs[:, :-1], [[0, 0], [1, 0], [0, 0]])
+            of_gates = tf.reshape(found.stack(), (-1, 4 * units))
+            before_, after = ([0, 1], outputs[1:]) if self.reverse else ([1, 0], outputs[:-1])
+            earlier = tf.reshape(tf.pad(after, [before_, [0, 0], [0, 0]]), (-1, units))
             of_inputs = tf.reshape(tf.matmul(of_gates, kernel, transpose_b=True), tf.shape(inputs))
-            of_kernel = tf.matmul(tf.reshape(inputs, (-1, features)), of_gates, transpose_a=True)
-            of_recurrent = tf.matmul(tf.reshape(earlier, (-1, units)), of_gates, transpose_a=True)
-            return of_inputs, of_kernel, of_recurrent, tf.reduce_sum(of_gates, axis=0)
+            of_kernel = tf.matmul(rows, of_gates, transpose_a=True)
+            of_recurrent = tf.matmul(earlier, of_gates, transpose_a=True)
+            return tf.transpose(of_inputs, (1, 0, 2)), of_kernel, of_recurrent, tf.reduce_sum(of_gates, axis=0)
 
-        return outputs, gradient
+        return tf.transpose(outputs, (1, 0, 2)), gradient
 
-    def _run(self, inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> list[Any]:
+    def _run(self, sums: Any, recurrent: Any) -> list[Any]:
         """Return the outputs, and arrays of the states before each step, the sigmoid gates and the candidates."""
-        steps, units = tf.shape(inputs)[1], recurrent.shape[0]
-        both = tf.concat([kernel, recurrent], axis=0)
+        steps, units = tf.shape(sums)[0], recurrent.shape[0]
 
         def body(step: Any, output: Any, state: Any, outputs: Any, states: Any, sigmoids: Any, candidates: Any) -> Any:
             place = self._place(step, steps)
-            given = tf.concat([tf.gather(inputs, place, axis=1), output], axis=-1)
-            sums = tf.nn.bias_add(tf.matmul(given, both), bias)
-            gates, candidate = tf.sigmoid(sums[:, : 3 * units]), tf.tanh(sums[:, 3 * units :])
+            gates = sums[place] + tf.matmul(output, recurrent)
+            gates, candidate = tf.sigmoid(gates[:, : 3 * units]), tf.tanh(gates[:, 3 * units :])
             entry, forget, exit_ = tf.split(gates, 3, axis=-1)
-            state = (forget * state + entry * candidate) * tf.gather(self.mask, place, axis=1)
+            state = (forget * state + entry * candidate) * self.mask[place]
             output = exit_ * tf.tanh(state)
             outputs, states = outputs.write(place, output), states.write(step + 1, state)
             return (
@@ -129,15 +130,13 @@ class _Steps:
             )
 
         outputs, states, sigmoids, candidates = (
-            tf.TensorArray(
-                inputs.dtype, steps + more, element_shape=(inputs.shape[0], size), clear_after_read=False
-            )
+            tf.TensorArray(sums.dtype, steps + more, element_shape=(sums.shape[1], size), clear_after_read=False)
             for size, more in ((units, 0), (units, 1), (3 * units, 0), (units, 0))
-        )  # fmt: skip
-        zeros = tf.zeros((tf.shape(inputs)[0], units), inputs.dtype)
+        )
+        zeros = tf.zeros((tf.shape(sums)[1], units), sums.dtype)
         start = (0, zeros, zeros, outputs, states.write(0, zeros), sigmoids, candidates)
         loop = tf.while_loop(lambda step, *_: step < steps, body, start, parallel_iterations=1)
-        return [tf.transpose(loop[3].stack(), (1, 0, 2)), *loop[4:]]
+        return [loop[3].stack(), *loop[4:]]
 
     def _place(self, step: Any, steps: Any) -> Any:
         return steps - 1 - step if self.reverse else step

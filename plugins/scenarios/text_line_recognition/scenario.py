@@ -33,6 +33,7 @@ class TextLineRecognition(ListFileScenario):
     defaults: ClassVar[dict[str, Any]] = {
         "trainer.epochs": 12,
         "train.bucket_window": 16,
+        "val.bucket_window": 16,
         "learning_rate.lr": 0.004,
         "optimizer.clip_global_norm": 5.0,
     }
