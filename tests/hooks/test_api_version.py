@@ -62,7 +62,7 @@ def test_names_are_kept() -> None:
 
 def test_hooks_are_kept() -> None:
     """Every hook is still called, and returns the same record."""
-    assert HOOKS_OF_VERSION_1.items() <= {name: record.__name__ for name, record in HOOKS.items()}
+    assert HOOKS_OF_VERSION_1.items() <= {name: record.__name__ for name, record in HOOKS.items()}.items()
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -20,6 +20,7 @@ import json, sys
 from setuptools import Distribution
 
 project = Distribution()
+project.script_name = "setup.py"
 project.parse_config_files(["pyproject.toml"])
 info = project.get_command_obj("egg_info")
 info.egg_base = sys.argv[1]
