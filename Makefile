@@ -8,7 +8,7 @@ MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: tutorial test test-slow check format docs bench clean
+.PHONY: tutorial test test-slow check format docs bench changelog release clean
 
 tutorial: $(VENV)/.installed
 	$(BIN)/aip train tutorial
@@ -39,6 +39,13 @@ docs: $(VENV)/.installed-docs
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/report.py
 
+# Moves changes/ into CHANGELOG.md; then builds, checks and tags the commit. See RELEASING.md.
+changelog:
+	$(PYTHON) .ci/release.py changelog
+
+release: $(VENV)/.installed-release
+	$(BIN)/python .ci/release.py release
+
 clean:
 	rm -rf $(VENV) build *.egg-info
 
@@ -61,6 +68,10 @@ $(VENV)/.installed-check: $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.installed-release: $(VENV)/.created pyproject.toml constraints.txt
+	$(INSTALL) build twine
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test

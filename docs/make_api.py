@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,9 +90,14 @@ SECTIONS = {
         "",
         "The arguments of `build` and of the object that it returns.",
         {
-            "training/engine/learning_rate.py": ["Horizon"],
-            "training/callbacks/context.py": ["RunContext"],
-            "training/export/saved_model.py": ["Exportable"],
+            "training/engine/learning_rate.py": ["Horizon", "ScaledSchedule"],
+            "training/callbacks/context.py": ["RunContext", "RunEvents"],
+            "training/callbacks/model_probe.py": ["RunProbe"],
+            "training/callbacks/callback_list.py": ["RunEnd"],
+            "data/dataset.py": ["Batch"],
+            "training/export/saved_model.py": ["Exportable", "ServedModule"],
+            "scenario/model.py": ["Graph"],
+            "training/export/formats.py": ["refuse_precisions", "refuse_strings"],
             "data/random.py": ["BatchRandom"],
         },
     ),
@@ -126,6 +132,7 @@ SECTIONS = {
         {
             "errors.py": [
                 "AipError", "UsageError", "ParamsError", "PluginError", "ScenarioError", "DataError", "TrainingError",
+                "FormatError",
             ]
         },
     ),
@@ -183,6 +190,7 @@ def _entry(name: str, node: ast.stmt, doc: str, tree: ast.Module) -> str:
         return f"### `{name}`\n\n```python\n{_signature(node)}\n```\n\n{prose(doc)}"
     if not isinstance(node, ast.ClassDef):
         return f"### `{name}`\n\n{prose(doc)}"
+    _require_attributes(name, node, doc)
     bases = [ast.unparse(base) for base in node.bases if not ast.unparse(base).startswith("_")]
     parts = [f"### `{name}`\n"]
     if bases:
@@ -192,6 +200,16 @@ def _entry(name: str, node: ast.stmt, doc: str, tree: ast.Module) -> str:
     if members:
         parts.append("\n".join(members))
     return "\n".join(parts)
+
+
+def _require_attributes(name: str, node: ast.ClassDef, doc: str) -> None:
+    """Stop if a field of a record is not in its docstring. The fields of parameter classes have their own help."""
+    if any(ast.unparse(each) == "params" for each in node.decorator_list):
+        return
+    fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and "ClassVar" not in ast.unparse(each)]
+    for field in (ast.unparse(each.target) for each in fields):
+        if not field.startswith("_") and not re.search(rf"^ *(\w+, )*{field}(, \w+)*: ", doc, re.MULTILINE):
+            raise SystemExit(f"{name}.{field} is in docs/api.md but not in the docstring of {name}.")
 
 
 def _members(node: ast.ClassDef, tree: ast.Module, owner: str) -> Iterator[str]:

@@ -24,7 +24,8 @@ plugin](howto/first-plugin.md) creates a plugin that passes all checks; [Writing
 details.
 
 The version of this API is {API_VERSION}. A module can declare the version that it targets, `AIP_API = {API_VERSION}`.
-An aip of another version then lists it as broken instead of failing later.
+An aip of another version then lists it as broken instead of failing later; see [Versions of the plugin
+API](plugin-api-versions.md).
 
 A reference `"package.module:attribute"` is imported when the plugin is used. The module of the entry point and the
 module of the parameters must not import TensorFlow, Keras, NumPy or grain.

@@ -68,6 +68,7 @@ class RandomProcessor(_Named):
         partners: the number of further samples passed to `process`, as in mixup: 0 or more, in training only. Each is
             another sample of the data, drawn with the first numbers of `rng`, on the same visit, after the processors
             before this one. Set it on the class or in the constructor.
+        modes: the modes in which the processor runs; by default only training.
     """
 
     modes: Collection[Mode] = frozenset({Mode.TRAINING})
@@ -94,6 +95,7 @@ class RandomBatchProcessor(_Named):
 
     Attributes:
         partners: as for `RandomProcessor`. Each partner is a `SampleBatch`, with one row per sample of the batch.
+        modes: the modes in which the processor runs; by default only training.
     """
 
     modes: Collection[Mode] = frozenset({Mode.TRAINING})
@@ -141,7 +143,11 @@ class FunctionProcessor(Processor):
 
 
 class PostProcessor(_Named):
-    """A change of the model's outputs for one sample, such as decoding class indices into text."""
+    """A change of the model's outputs for one sample, such as decoding class indices into text.
+
+    Attributes:
+        modes: the modes in which the post-processor runs; by default prediction and evaluation.
+    """
 
     modes: Collection[Mode] = frozenset({Mode.PREDICTION, Mode.EVALUATION})
 

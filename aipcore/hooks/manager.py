@@ -238,7 +238,7 @@ class PluginManager:
         built: Callable[..., Any] = self.load(entry, entry.record.build)
         return built
 
-    def builder(self, kind: str, chosen: Choice[Any]) -> Callable[..., Any]:
+    def builder(self, kind: str, chosen: Choice[Any]) -> partial[Any]:
         """Return the `build` of a chosen plugin, bound to its parameters.
 
         Raises:

@@ -56,7 +56,8 @@ class ScheduleParams:
     offset_epochs: float = field(
         0.0,
         help="Epochs by which the schedule is shifted. The rate of epoch e is that of epoch e - offset_epochs. Above "
-        "0, the schedule begins later and keeps its initial rate until then. Below 0, its first epochs are skipped.",
+        "0, the schedule begins later and keeps its initial rate until then. Below 0, its first epochs are skipped. It "
+        "is rounded to whole optimizer updates.",
     )
 
 
@@ -130,6 +131,7 @@ class ScheduleRecord(PluginRecord):
     """A learning-rate schedule. `build(params, horizon)` returns a `keras.optimizers.schedules.LearningRateSchedule`.
 
     `horizon` is an `aipcore.training.engine.learning_rate.Horizon` with the optimizer updates per epoch and the epochs.
+    aip applies `offset_epochs`: `params.offset_epochs` is 0 in `build`, and `horizon` is the run after the offset.
     """
 
     kind: ClassVar[str] = "schedule"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from aipcore.params.resources import copy_resources, planned_copies
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import ALWAYS_WRITTEN, used_files
 from aipcore.training.checkpoint.atomic import write_file
+from aipcore.training.engine.learning_rate import Horizon, build_schedule
 from aipcore.training.export.formats import make_format
 from aipcore.training.export.requirements import require_packages
 from aipcore.training.params import TrainerParams
@@ -33,11 +35,11 @@ def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
         always = Choice(ALWAYS_WRITTEN, plugins.params_class("exporter", ALWAYS_WRITTEN)())
         formats = {ALWAYS_WRITTEN: make_format(always, plugins), **formats}
     return RunComponents(
-        schedule=plugins.builder("schedule", params.learning_rate),
+        schedule=_schedule_builder(params.learning_rate, plugins),
         optimizer=plugins.builder("optimizer", params.optimizer),
         updates={
             name: UpdateComponents(
-                schedule=plugins.builder("schedule", each.learning_rate),
+                schedule=_schedule_builder(each.learning_rate, plugins),
                 optimizer=plugins.builder("optimizer", each.optimizer),
             )
             for name, each in optimizer_params(params).items()
@@ -47,6 +49,10 @@ def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
         },
         formats=formats,
     )
+
+
+def _schedule_builder(chosen: Choice[Any], plugins: PluginManager) -> Callable[[Horizon], Any]:
+    return partial(build_schedule, plugins.builder("schedule", chosen).func, chosen.params)
 
 
 def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:

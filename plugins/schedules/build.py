@@ -20,7 +20,7 @@ SHORTEST = 1e-9
 
 def constant(params: ConstantParams, horizon: Horizon) -> PhasedSchedule:
     """See `ConstantParams`."""
-    return PhasedSchedule(params.lr, horizon.updates_per_epoch, offset=params.offset_epochs)
+    return PhasedSchedule(params.lr, horizon.updates_per_epoch)
 
 
 def exponential_decay(params: ExponentialDecayParams, horizon: Horizon) -> PhasedSchedule:
@@ -29,7 +29,6 @@ def exponential_decay(params: ExponentialDecayParams, horizon: Horizon) -> Phase
         params.lr,
         horizon.updates_per_epoch,
         fall="exponential",
-        offset=params.offset_epochs,
         constant=params.constant_epochs,
         decay=params.decay,
         length=params.decay_epochs,
@@ -65,7 +64,6 @@ def warmup_decay(params: WarmupDecayParams, horizon: Horizon) -> PhasedSchedule:
         params.lr,
         horizon.updates_per_epoch,
         fall="inverse_sqrt",
-        offset=params.offset_epochs,
         warmup=params.warmup_epochs,
         warmup_fraction=params.warmup_fraction,
     )
@@ -79,12 +77,11 @@ def _cosine(
     warmup_fraction: float = 0.0,
     constant: float = 0.0,
 ) -> PhasedSchedule:
-    left = horizon.length - params.offset_epochs - warmup - constant
+    left = horizon.length - warmup - constant
     return PhasedSchedule(
         params.lr,
         horizon.updates_per_epoch,
         fall="cosine",
-        offset=params.offset_epochs,
         warmup=warmup,
         warmup_fraction=warmup_fraction,
         constant=constant,

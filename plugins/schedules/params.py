@@ -2,8 +2,8 @@
 
 In the equations, e is the time in epochs, including fractions: updates done / updates per epoch, minus
 `offset_epochs`, and at least 0. A positive offset therefore delays a schedule, which keeps its rate at e = 0 until
-then; a negative one skips its first epochs. E is the length of the run in epochs, minus `offset_epochs`. A schedule
-as long as the run ends with the run, whatever the offset.
+then; a negative one skips its first epochs. A schedule as long as the run ends with the run, whatever the offset. The
+core applies the offset, so no schedule contains it.
 """
 
 from __future__ import annotations

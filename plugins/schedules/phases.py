@@ -16,7 +16,7 @@ ROUNDING = 1e-9
 class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """`lr` times a factor that depends only on the time in epochs.
 
-    For a time e in epochs, counted from `offset_epochs`, the factor is
+    For a time e in epochs, the factor is
 
     - rising, e < warmup:   warmup_fraction + (1 - warmup_fraction) * e / warmup
     - constant, for `constant` epochs: 1
@@ -33,7 +33,6 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         lr: the rate at factor 1.
         updates_per_epoch: optimizer updates in an epoch.
         fall: the kind of fall, one of the above.
-        offset: epochs before the schedule begins; until then the value at 0 applies. Negative: skip its first epochs.
         warmup, warmup_fraction, constant, decay, min_fraction, length, staircase: see above; times in epochs.
     """
 
@@ -43,7 +42,6 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         updates_per_epoch: int,
         *,
         fall: str = "none",
-        offset: float = 0.0,
         warmup: float = 0.0,
         warmup_fraction: float = 0.0,
         constant: float = 0.0,
@@ -56,7 +54,6 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "lr": lr,
             "updates_per_epoch": updates_per_epoch,
             "fall": fall,
-            "offset": offset,
             "warmup": warmup,
             "warmup_fraction": warmup_fraction,
             "constant": constant,
@@ -68,7 +65,6 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.lr = lr
         self.updates_per_epoch = updates_per_epoch
         self.fall = fall
-        self.offset = offset
         self.warmup = warmup
         self.warmup_fraction = warmup_fraction
         self.constant = constant
@@ -82,7 +78,6 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         step = tf.cast(tf.convert_to_tensor(step), tf.int64)
         per_epoch = tf.constant(self.updates_per_epoch, tf.int64)
         time = tf.cast(step // per_epoch, tf.float64) + tf.cast(step % per_epoch, tf.float64) / self.updates_per_epoch
-        time = tf.maximum(time - self.offset, 0.0)
         factor = self._falling(time)
         if self.warmup > 0:
             rising = self.warmup_fraction + (1 - self.warmup_fraction) * time / self.warmup
@@ -94,7 +89,7 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         if self.fall == "exponential":
             times = since / self.length
             if self.staircase:
-                # A fractional offset or length can leave times a rounding error below whole numbers.
+                # A fractional length can leave times a rounding error below whole numbers.
                 times = tf.floor(times + ROUNDING)
             return tf.maximum(tf.exp(math.log(self.decay) * times), self.min_fraction)
         if self.fall == "cosine":

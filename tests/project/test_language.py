@@ -22,6 +22,8 @@ def check() -> ModuleType:
 
 def test_nothing_is_found(check: ModuleType) -> None:
     """All pages and modules pass, with few exceptions."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is not a clone")
     assert [f"{path}:{line}: {reason}" for path in check.tracked() for line, reason in check.findings(path)] == []
     assert len(check.ALLOWED) <= 15
 

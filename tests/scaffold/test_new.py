@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from aipcore.errors import PluginError
 from aipcore.hooks.discovery import KINDS
@@ -91,10 +92,28 @@ def test_style(kind: str, tmp_path: Path) -> None:
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["name"] == names.distribution
     assert project["project"]["entry-points"]["aip"] == {names.point: names.package}
-    assert {"README.md", ".gitignore", ".github", "src", "tests"} <= {path.name for path in folder.iterdir()}
+    assert {"README.md", ".gitignore", ".github", "docs", "src", "tests"} <= {path.name for path in folder.iterdir()}
     workflow = (folder / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     assert "${{ matrix.python }}" in workflow
-    assert next_commands(names, folder)[-1] in (folder / "README.md").read_text(encoding="utf-8")
+    for page in ("README.md", "docs/index.md"):
+        assert next_commands(names, folder)[-1] in (folder / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("tag", "published"), [("v0.1.0", True), ("v0.2.0", False), ("0.1.0", False)])
+def test_release_workflow(tag: str, published: bool, tmp_path: Path) -> None:
+    """A tag publishes only the version of the package, and only the job that publishes has the permission to do so."""
+    names = names_for("optimizer", "SignSGD", get_plugin_manager())
+    bake(names, tmp_path / "package")
+    text = (tmp_path / "package" / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    assert jobs["publish"]["needs"] == "build"
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert "permissions" not in jobs["build"]
+    steps = [step["run"] for step in jobs["build"]["steps"] if "run" in step]
+    assert f"aip plugins check {names.plugin} --kind optimizer" in steps
+    env = {"GITHUB_REF_NAME": tag, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    compared = subprocess.run(["bash", "-ec", steps[0]], cwd=tmp_path / "package", env=env, check=False)
+    assert (compared.returncode == 0) is published
 
 
 @pytest.mark.parametrize("there", ["folder", "file", "link"])

@@ -77,7 +77,7 @@ def test_a_fault_is_found(kind: str, name: str, manager: PluginManager, processe
 
 
 def test_state_may_hold_arrays(manager: PluginManager, processes: Processes) -> None:
-    """The state of a callback may hold NumPy arrays, as in training."""
+    """The state of a callback may hold NumPy arrays and numbers, as in training."""
     [entry] = find_entries(manager, "writes_into_its_folder", "callback")
     [check] = [check for check in checks_of("callback") if check.name == "keeps_its_state"]
     result = run_check(check, entry, manager, declaration(entry), processes)

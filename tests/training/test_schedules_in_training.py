@@ -57,10 +57,10 @@ def test_counts_updates_not_batches(make_trainer: Any, steps: int, updates: int)
 
 @pytest.mark.parametrize("offset", [0.4, 1, 2.5])
 def test_offset_epochs(make_trainer: Any, offset: float) -> None:
-    """The schedule starts after the given number of epochs, and keeps its initial value until then."""
+    """The schedule starts after the given epochs, in whole updates, and keeps its initial value until then."""
     words = ("--learning_rate.offset_epochs", str(offset), "--trainer.epochs", "3")
     total, _ = moved(make_trainer, *HALF, *words)
-    assert total == pytest.approx(halving(np.arange(15) / 5 - offset), rel=1e-5)
+    assert total == pytest.approx(halving((np.arange(15) - round(5 * offset)) / 5), rel=1e-5)
 
 
 def test_a_cosine_ends_with_the_run(make_trainer: Any) -> None:

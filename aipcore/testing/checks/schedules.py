@@ -128,22 +128,3 @@ def follows_lr(subject: Subject) -> None:
             abs(two - 2 * one) <= 1e-6 * max(abs(two), 1e-6),
             f"at step {step}, lr 0.01 gives {one} and lr 0.02 gives {two}",
         )
-
-
-@conformance_check("schedule", needs=(*BUILT, "is_pure"))
-def follows_offset_epochs(subject: Subject) -> None:
-    """The learning rate at epoch e is that at epoch max(e - `offset_epochs`, 0) of an equally long or shortened run."""
-    steps = [0, 5, 10, 19, 20, 21, 30, 49, 60]
-    for offset in (2, -2):
-        found = _rates(subject.build(subject.params({"offset_epochs": float(offset)}), _horizon()), steps)
-        times = [max(0, step - 10 * offset) for step in steps]
-        plain = subject.params({"offset_epochs": 0.0})
-        possible = [_rates(subject.build(plain, _horizon(epochs=epochs)), times) for epochs in (5, 5 - offset)]
-        require(
-            any(
-                all(abs(rate - other) <= 1e-6 * max(abs(other), 1e-6) for rate, other in zip(found, rates, strict=True))
-                for rates in possible
-            ),
-            f"with offset_epochs {offset} the rates at the steps {steps}, 10 per epoch, are {found}, "
-            f"not those at the steps {times} without it",
-        )

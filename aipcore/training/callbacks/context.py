@@ -52,19 +52,24 @@ class RunEvents:
 
 @attrs.frozen(kw_only=True, eq=False)
 class RunContext:
-    """The run as callbacks see it.
+    """The run as callbacks see it: the second argument of a callback's `build`.
+
+    It exists before training begins, and its attributes never change. `callback.model` is the Keras model, as under
+    `Model.fit`. In a test of a callback, construct a `RunContext` with the first five attributes.
 
     Attributes:
-        output_dir: the run folder; a callback writes only into it.
+        output_dir: the run folder, a `pathlib.Path`. A callback writes only into it.
         scenario: the scenario's name.
         monitor: the better direction ("min" or "max"), and the monitored value's name in the epoch logs.
-        horizon: optimizer updates per epoch, and epochs.
-        learning_rate: the schedule; its `scale` variable multiplies the rate from the next update on.
+        horizon: the length of the run, a `Horizon`.
+        learning_rate: the schedule, a `ScaledSchedule`. `context.learning_rate.scale.assign(0.1)` multiplies the rate
+            from the next update on. Called with the index of an update, it returns the rate of this update.
         params: the resolved parameters as nested plain values, as in `params.json`; empty if the run records none.
+            Secrets are shown as `***`.
         is_chief: True for the process that reports for the run; on the others `output_dir` is a temporary folder.
-        updates: returns the number of completed optimizer updates; updates skipped with float16 do not count.
-        events: writer for TensorBoard event files.
-        probe: runs the model on some of the data.
+        updates: returns the number of completed optimizer updates, an int. Updates skipped with float16 do not count.
+        events: writer for TensorBoard event files, a `RunEvents`.
+        probe: runs the model on some of the data, a `RunProbe`. None in a `RunContext` that a test constructs.
     """
 
     output_dir: Path

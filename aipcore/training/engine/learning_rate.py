@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import keras
@@ -39,6 +39,13 @@ class Horizon:
         most = None if self.max_updates is None else self.max_updates * times
         return Horizon(updates_per_epoch=self.updates_per_epoch * times, epochs=self.epochs, max_updates=most)
 
+    def after(self, updates: int) -> Horizon:
+        """Return the length of the run without its first `updates` updates; if negative, with as many more."""
+        left = max(self.total_updates - updates, 1)
+        return Horizon(
+            updates_per_epoch=self.updates_per_epoch, epochs=-(-left // self.updates_per_epoch), max_updates=left
+        )
+
     @property
     def length(self) -> float:
         """The length of the run in epochs. It is a fraction if the last epoch is incomplete."""
@@ -57,6 +64,55 @@ def is_due(epoch: int, every: int, last: bool, first: int = 1) -> bool:
     if not every or epoch + 1 < first:
         return False
     return last or epoch == 0 or (epoch + 1) % every == 0
+
+
+@keras.saving.register_keras_serializable(package="aip")
+class ShiftedSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """`schedule(max(step - shift, 0))`.
+
+    Args:
+        schedule: a function of an int64 scalar.
+        shift: the number of updates before the schedule begins. If negative, its first `-shift` updates are skipped.
+    """
+
+    def __init__(self, schedule: Any, shift: int) -> None:
+        self.schedule = schedule
+        self.shift = shift
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate of the optimizer update with index `step`."""
+        return self.schedule(tf.maximum(tf.cast(tf.convert_to_tensor(step), tf.int64) - self.shift, 0))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "shift": self.shift}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ShiftedSchedule:
+        """Rebuild the schedule from `get_config`."""
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["shift"])
+
+
+FARTHEST: Final = 2**40
+"""Updates by which a schedule can be shifted. More has the same effect in any run, and could exceed int64."""
+
+
+def build_schedule(build: Callable[[Any, Horizon], Any], params: Any, horizon: Horizon) -> Any:
+    """Build the schedule of a plugin, shifted by its `offset_epochs`, which are rounded to whole updates.
+
+    `build` gets `offset_epochs = 0` and the length of the rest of the run. A schedule that ends with the run thus still
+    does, and a plugin that shifts its schedule by `offset_epochs` itself does not shift it twice.
+
+    Args:
+        build: the build function of the plugin.
+        params: the plugin's parameters, a `ScheduleParams`.
+        horizon: the length of the run.
+    """
+    if not params.offset_epochs:
+        return build(params, horizon)
+    updates = params.offset_epochs * horizon.updates_per_epoch
+    shift = round(min(max(updates, -FARTHEST), FARTHEST))
+    return ShiftedSchedule(build(attrs.evolve(params, offset_epochs=0.0), horizon.after(shift)), shift)
 
 
 @keras.saving.register_keras_serializable(package="aip")
@@ -169,7 +225,7 @@ def learning_rates(
     Returns:
         The times in epochs, and the learning rates at these times.
     """
-    schedule = build(params, horizon)
+    schedule = build_schedule(build, params, horizon)
     steps = tf.range(horizon.total_updates + 1)
     # One by one, as in training: a plugin's schedule may not support vectors.
     rates = tf.map_fn(lambda step: tf.cast(schedule(step), tf.float32), steps, fn_output_signature=tf.float32)

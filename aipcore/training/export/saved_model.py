@@ -106,13 +106,18 @@ class ServedModule(tf.Module):  # type: ignore[misc]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Exportable:
-    """A model to be written by an exporter.
+    """A model to be written by an exporter: the first argument of the function that `build` returns.
+
+    The model has the weights to be exported: those of the best epoch for `best`, averaged ones with
+    `trainer.calc_ema`. An exporter leaves the model unchanged.
 
     Attributes:
-        graph: the model, its inputs and outputs by name.
-        further: further graphs of the scenario by name, for formats that hold several.
-        save_model: writes all graphs as a TensorFlow SavedModel into an existing empty folder.
-        served: returns the module with the serving function, for converters; its names are those of the signature.
+        graph: the model, a `Graph`: the Keras model with the names of its inputs and outputs.
+        further: further graphs of the scenario by name, for formats that hold several. Each is a `Graph`.
+        save_model: `save_model(folder)` writes all graphs as a TensorFlow SavedModel into an existing empty folder, for
+            formats that are converted from one.
+        served: `served()` returns a `ServedModule`, traced on the first call. `served().serve` is the concrete function
+            of the serving signature, for converters. Its names are those of the signature.
     """
 
     graph: Graph

@@ -38,11 +38,12 @@ def make_schedule() -> Callable[..., Any]:
     """Return a function that builds a schedule from its name, the run's length and its options."""
 
     def make(name: str, *, updates_per_epoch: int, epochs: int, **options: Any) -> Any:
-        from aipcore.training.engine.learning_rate import Horizon
+        from aipcore.training.engine.learning_rate import Horizon, build_schedule
 
         plugins = get_plugin_manager()
         params = plugins.params_class("schedule", name)(**options)
-        return plugins.load_build("schedule", name)(params, Horizon(updates_per_epoch=updates_per_epoch, epochs=epochs))
+        horizon = Horizon(updates_per_epoch=updates_per_epoch, epochs=epochs)
+        return build_schedule(plugins.load_build("schedule", name), params, horizon)
 
     return make
 

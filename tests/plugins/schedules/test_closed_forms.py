@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+from aipcore.hooks.records import ScheduleParams
+from aipcore.training.engine.learning_rate import Horizon, build_schedule
 
 Array = npt.NDArray[np.float64]
 
@@ -113,6 +117,44 @@ def test_a_shifted_cosine_ends_with_the_run(name: str, offset: float, make_sched
         e = max(step / PER_EPOCH - offset, 0)
         expected = LR * (e if e < warmup else cosine(np.array((e - warmup - constant) / length)))
         assert shifted(step).numpy() == pytest.approx(float(expected), rel=2e-7, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("offset", "updates"), [(0.26, 3), (-0.26, -3), (0.04, 0), (1e300, 10**15), (-1e300, -(10**15))]
+)
+def test_offsets_are_whole_updates(offset: float, updates: int, make_schedule: Any) -> None:
+    """An offset is rounded to whole updates of the optimizer, however large it is."""
+    options = {"offset_epochs": offset, "decay": 0.5, "updates_per_epoch": PER_EPOCH, "epochs": EPOCHS}
+    schedule = make_schedule("ExponentialDecay", lr=LR, **options)
+    found = [schedule(step).numpy() for step in STEPS]
+    expected = LR * 0.5 ** (np.maximum(STEPS - updates, 0) / PER_EPOCH)
+    np.testing.assert_allclose(found, expected, rtol=2e-7, atol=1e-12)
+
+
+class Own(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear decay to 0 at the end of the run, which a plugin shifts by `offset_epochs` itself, or not."""
+
+    def __init__(self, params: Any, horizon: Any, *, shifts: bool) -> None:
+        self.lr = params.lr
+        self.offset = params.offset_epochs * horizon.updates_per_epoch if shifts else 0.0
+        self.total = horizon.total_updates - self.offset
+
+    def __call__(self, step: Any) -> Any:
+        done = keras.ops.maximum(keras.ops.cast(step, "float32") - self.offset, 0.0)
+        return self.lr * (1 - done / self.total)
+
+
+@pytest.mark.parametrize("shifts", [True, False])
+@pytest.mark.parametrize("offset", [2.5, -2.5])
+def test_schedules_of_others_are_shifted_once(offset: float, shifts: bool) -> None:
+    """The core shifts a schedule that ignores `offset_epochs`, and not again one that applies it."""
+    params = ScheduleParams(lr=LR, offset_epochs=offset)
+    horizon = Horizon(updates_per_epoch=PER_EPOCH, epochs=EPOCHS)
+    schedule = build_schedule(partial(Own, shifts=shifts), params, horizon)
+    steps = np.arange(PER_EPOCH * EPOCHS + 1)
+    shift = offset * PER_EPOCH
+    expected = LR * (1 - np.maximum(steps - shift, 0) / (PER_EPOCH * EPOCHS - shift))
+    np.testing.assert_allclose([schedule(step).numpy() for step in steps], expected, rtol=2e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["CosineDecay", "WarmupCosineDecay", "WarmupConstantCosineDecay"])

@@ -75,7 +75,6 @@ def aip_schedules():
         record("is_never_negative", "Falling"),
         record("works_when_compiled", "Eager"),
         record("follows_lr", "Stubborn"),
-        record("follows_offset_epochs", "Unmoved"),
     ]
 
 

@@ -13,15 +13,17 @@ class Observer(keras.callbacks.Callback):
         super().__init__()
         self.context = context
         self.epochs = 0
+        self.best = np.float32(0.1)
 
     def on_epoch_end(self, epoch, logs=None):
         self.epochs += 1
 
     def get_state(self):
-        return {"epochs": self.epochs, "array": np.arange(self.epochs, dtype=np.float32)}
+        return {"epochs": self.epochs, "array": np.arange(self.epochs, dtype=np.float32), "best": self.best}
 
     def set_state(self, state):
         self.epochs = state["epochs"]
+        self.best = float(state["best"])
 
 
 def build_builds(params, context):

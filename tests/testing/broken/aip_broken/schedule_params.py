@@ -43,8 +43,3 @@ class EagerParams(ScheduleParams):
 @params
 class StubbornParams(ScheduleParams):
     """A rate."""
-
-
-@params
-class UnmovedParams(ScheduleParams):
-    """A rate."""

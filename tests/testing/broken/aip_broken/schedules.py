@@ -59,13 +59,11 @@ def build_overflowing(params, horizon):
 
 class Falling(Rate):
     def __call__(self, step):
-        return tf.cast(self.lr * (1 - tf.maximum(self.part(step) - self.offset, 0)), tf.float32)
+        return tf.cast(self.lr * (1 - self.part(step)), tf.float32)
 
 
 def build_falling(params, horizon):
-    made = Falling(params.lr, horizon)
-    made.offset = params.offset_epochs / horizon.epochs
-    return made
+    return Falling(params.lr, horizon)
 
 
 class Eager(Rate):
@@ -79,12 +77,3 @@ def build_eager(params, horizon):
 
 def build_stubborn(params, horizon):
     return Rate(0.01, horizon)
-
-
-class Unmoved(Rate):
-    def __call__(self, step):
-        return tf.cast(self.lr / (1 + self.part(step)), tf.float32)
-
-
-def build_unmoved(params, horizon):
-    return Unmoved(params.lr, horizon)
