@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # mkdocs-material advertises its successor, which --strict would not take for a warning but readers do.
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 # Files in the order in which tests/conftest.py puts them.
-PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
+PARALLEL = --dist loadfile --no-loadscope-reorder
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: tutorial test test-slow check format docs bench changelog release clean
@@ -14,10 +14,11 @@ tutorial: $(VENV)/.installed
 	$(BIN)/aip train tutorial
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest -n 2 $(PARALLEL)
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
+	# One more process than cores: slow tests often wait for other processes.
+	$(BIN)/python -m pytest -n 3 $(PARALLEL) -m "slow or not slow"
 
 check: $(VENV)/.installed-check $(VENV)/.installed-docs
 	$(BIN)/ruff check .

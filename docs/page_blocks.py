@@ -13,7 +13,7 @@ A comment directly before a block changes this:
 
 * `<!-- not run: REASON -->`: the options of its commands are checked, and nothing is run.
 * `<!-- excerpt of PATH -->`: its lines are part of this file of the repository.
-* `<!-- run with: WORDS -->`: these words are added to each `aip train` and `aip resume`, to shorten the run.
+* `<!-- run with: WORDS -->`: these words are added to each `aip train`, `aip resume` and `aip sweep`, to shorten them.
 * `<!-- run before: COMMANDS -->`: commands that prepare the reader's files, one per line.
 """
 

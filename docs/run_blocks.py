@@ -24,6 +24,9 @@ from page_blocks import ROOT, Block, Command, blocks
 TIMEOUT = 900
 """Timeout of a command, in seconds."""
 
+TRIALS = 2
+"""Trials of a sweep for which the page gives no number."""
+
 ALONE = re.compile(r"--device\.|aip launch|[|>;&$(]|--trainer\.profile|--trainer\.deterministic")
 """Parts of an `aip` command that require a separate process."""
 
@@ -75,8 +78,10 @@ class Runner:
         if not command.text:
             return
         text = re.sub(r"(?<!\S)#.*", "", command.text).strip()
-        if extra and re.match(r"aip (train|resume) ", text):
+        if extra and re.match(r"aip (train|resume|sweep) ", text):
             text = f"{text} {extra}"
+        if text.startswith("aip sweep ") and "--trials" not in text:
+            text = f"{text} --trials {TRIALS}"
         began = time.monotonic()
         code, said = self._done(text)
         print(f"{place}: {text}: {code}, {time.monotonic() - began:.1f} s", flush=True)

@@ -29,9 +29,13 @@ RunAip = Callable[..., "subprocess.CompletedProcess[str]"]
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 
 
+LONG = ("project", "training", "testing", "parity", "scenarios")
+"""Folders with files that take minutes. They run first: a long file at the end would leave other processes idle."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of training first: a long file at the end would leave the other processes idle."""
-    items.sort(key=lambda item: "training" not in item.path.parts)
+    """Run the tests of `LONG` first."""
+    items.sort(key=lambda item: next((at for at, name in enumerate(LONG) if name in item.path.parts), len(LONG)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""Subprocesses of the checks: one without TensorFlow, and one that reads exported models."""
+"""Subprocesses of the checks: one without TensorFlow, and one that reads exported models. And shared results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ SECONDS = 300
 
 
 class Processes:
-    """Subprocesses that start on first use. A context manager, which ends them.
+    """Subprocesses that start on first use, and results that several checks use. A context manager, which ends them.
 
     Args:
         plugins: kind and name of all plugins under test, so that one process handles all of them.
@@ -34,6 +35,8 @@ class Processes:
         self._switches = switches
         self._light: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._reader: subprocess.Popen[str] | None = None
+        self._shared: dict[Hashable, Any] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Processes:
         return self
@@ -43,6 +46,15 @@ class Processes:
             self._reader.terminate()
             self._reader.communicate()
             self._reader = None
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def shared(self, key: Hashable, make: Callable[[Path], Any]) -> Any:
+        """Return the result of `make`, which is called once for each key, with a new folder that lasts as long."""
+        if key not in self._shared:
+            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="aip-checks-")
+            self._shared[key] = make(Path(tempfile.mkdtemp(dir=self._folder.name)))
+        return self._shared[key]
 
     def light(self, kind: str, name: str) -> Mapping[str, Any]:
         """Return the findings of a process that only looks up the plugin.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import keras
@@ -82,8 +82,8 @@ def same_bits(some: Sequence[Any], others: Sequence[Any]) -> bool:
 
 def minimized(
     subject: Subject, start: Sequence[Any], gradients: Callable[[list[Any]], list[Any]], steps: int, mode: Any
-) -> list[tuple[float, list[Any]]]:
-    """Run the optimizer from `start` with each of the declared learning rates.
+) -> Iterator[tuple[float, list[Any]]]:
+    """Run the optimizer from `start` with the declared learning rates, one after another.
 
     Args:
         subject: optimizer under test.
@@ -92,8 +92,8 @@ def minimized(
         steps: number of steps.
         mode: compilation mode of the loop.
 
-    Returns:
-        each learning rate with the final values of the variables.
+    Yields:
+        a learning rate with the final values of the variables.
     """
     variables = [keras.Variable(value, dtype="float32", name=f"point_{index}") for index, value in enumerate(start)]
     schedule = TriedRate(steps)
@@ -101,11 +101,9 @@ def minimized(
     loop = compiled_loop(optimizer, variables, lambda _: gradients(variables), steps, mode)
     state = [*variables, *optimizer.variables]
     before = numbers(state)
-    found = []
     for rate in subject.declared.rates:
         for variable, value in zip(state, before, strict=True):
             variable.assign(value)
         schedule.rate.assign(rate)
         loop()
-        found.append((rate, numbers(variables)))
-    return found
+        yield rate, numbers(variables)

@@ -59,6 +59,11 @@ class Subject:
         layers = [Layer.from_mapping("declared", self.declared.params), Layer.from_mapping("check", values or {})]
         return resolve(self.params_class, layers, self.manager)
 
+    def shared(self, name: str, make: Callable[[Path], Any]) -> Any:
+        """Return the result of `make`, which is called once for all checks of this plugin; see `Processes.shared`."""
+        # A plugin may be checked with several declarations.
+        return self.processes.shared((self.kind, self.name, repr(self.declared), name), make)
+
     def params(self, values: Mapping[str, Any] | None = None) -> Any:
         """Return the parameter instance of `resolved`."""
         return self.resolved(values).value

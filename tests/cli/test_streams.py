@@ -78,6 +78,14 @@ def test_training_without_any_stream(tmp_path: Path) -> None:
     check_complete(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run whose output is read."""
+    folder = tmp_path_factory.mktemp("read")
+    assert shell(f"AIP {TRAIN}", folder).returncode == 0
+    return folder
+
+
 @pytest.mark.slow
 @needs_full
 @pytest.mark.parametrize(
@@ -91,15 +99,12 @@ def test_training_without_any_stream(tmp_path: Path) -> None:
         ("2>&1 | true", ""),
     ],
 )
-def test_training_continues(streams: str, errors: str, tmp_path: Path) -> None:
+def test_training_continues(streams: str, errors: str, read: Path, tmp_path: Path) -> None:
     """The run is bit-identical to one whose output is read, for any state of the streams."""
     done = shell(f"set -o pipefail; AIP {TRAIN} {streams}", tmp_path)
     assert (done.returncode, done.stderr) == (0, errors)
     check_complete(tmp_path)
-    other = tmp_path / "other"
-    other.mkdir()
-    assert shell(f"AIP {TRAIN}", other).returncode == 0
-    one, two = (np.load(newest(folder) / "variables.npz") for folder in (tmp_path, other))
+    one, two = (np.load(newest(folder) / "variables.npz") for folder in (tmp_path, read))
     assert one.files == two.files
     for name in one.files:
         np.testing.assert_array_equal(one[name], two[name])

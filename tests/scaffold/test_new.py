@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import forks
 import pytest
 import yaml
 
@@ -173,13 +174,13 @@ def test_life_of_a_package(kind: str, tmp_path: Path, site: Path, fork_aip) -> N
     checked = fork_aip("plugins", "check", name, "--kind", kind)
     assert checked.returncode == 0, checked.stdout
     assert "0 passed" not in checked.stdout
-    tested = subprocess.run(
+    tested = forks.run(
         # pytest would repeat the checks of `aip plugins check`: once is enough.
         [
-            sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider",
-            *(() if kind == "schedule" else ("--deselect", "tests/test_conformance.py")),
+            sys.executable, "-c", "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))", "-q", "-W", "error", "-p",
+            "no:cacheprovider", *(() if kind == "schedule" else ("--deselect", "tests/test_conformance.py")),
         ],
-        capture_output=True, text=True, check=False, cwd=package, env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=package, env={**os.environ, "PYTHONPATH": str(site)},
     )  # fmt: skip
     assert tested.returncode == 0, tested.stdout[-3000:]
     words = {

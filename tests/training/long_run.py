@@ -18,7 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from several_devices import trainer
 
 WORDS = ("--trainer.calc_ema", "0.99", "--trainer.lav_every_n", "5", "--trainer.jit_compile", "off",
-         "--checkpoint.every_steps", "100", "--optimizer.clip_global_norm", "1")  # fmt: skip
+         "--trainer.samples_per_epoch", "320", "--val.limit", "80", "--checkpoint.every_steps", "25",
+         "--optimizer.clip_global_norm", "1")  # fmt: skip
+"""The epochs are short: memory could grow with each."""
 
 
 class Look(keras.callbacks.Callback):  # type: ignore[misc]

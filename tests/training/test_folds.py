@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import forks
 import keras
 import numpy as np
 import pytest
@@ -294,26 +294,30 @@ WORDS = (
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 
 
-def aip_process(*words: str, cwd: Path) -> subprocess.Popen[str]:
+def aip_process(*words: str, cwd: Path) -> forks.Forked:
     """Start `aip`."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [*AIP, *words]
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return forks.start([*AIP, *words], cwd=cwd, env=environment, stderr=forks.STDOUT)
 
 
-def finished(process: subprocess.Popen[str], code: int = 0) -> str:
+def finished(process: forks.Forked, code: int = 0) -> str:
     """Wait for `aip` and return its output."""
     output, _ = process.communicate(timeout=300)
     assert process.returncode == code, output
     return output
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return the outcome of an uninterrupted cross-validation."""
+    folder = tmp_path_factory.mktemp("whole")
+    finished(aip_process("train", "tutorial", *WORDS, "--trainer.output_dir", "whole", cwd=folder))
+    return outcome(folder / "whole")
+
+
 @pytest.mark.slow
-def test_kill_in_the_third_fold(tmp_path: Path) -> None:
+def test_kill_in_the_third_fold(whole: dict[str, Any], tmp_path: Path) -> None:
     """A cross-validation killed in the middle of fold 3 and resumed, or trained in processes, is bit-identical."""
-    finished(aip_process("train", "tutorial", *WORDS, "--trainer.output_dir", "whole", cwd=tmp_path))
     killed = aip_process("train", "tutorial", *WORDS, "--trainer.output_dir", "killed", cwd=tmp_path)
     while not len(list((tmp_path / "killed/fold-3").glob("checkpoint/step-*"))) > 1:
         assert killed.poll() is None, killed.communicate()[0]
@@ -325,16 +329,15 @@ def test_kill_in_the_third_fold(tmp_path: Path) -> None:
     }
     finished(aip_process("resume", "killed", "-q", cwd=tmp_path))
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "killed") == whole
     scores = finished(aip_process("lav", "killed", cwd=tmp_path))
     assert "out of fold\tsamples" in scores
     assert "Mean and standard deviation of 3 folds" in scores
 
 
 @pytest.mark.slow
-def test_folds_in_processes(tmp_path: Path) -> None:
+def test_folds_in_processes(whole: dict[str, Any], tmp_path: Path) -> None:
     """Folds in two processes, interrupted and resumed, are bit-identical to folds one after another."""
-    finished(aip_process("train", "tutorial", *WORDS, "--trainer.output_dir", "whole", cwd=tmp_path))
     words = (*WORDS, "--trainer.output_dir", "parallel", "--trainer.fold_processes", "2")
     parallel = aip_process("train", "tutorial", *words, cwd=tmp_path)
     while not list((tmp_path / "parallel").glob("fold-*/checkpoint/step-*")):
@@ -344,7 +347,7 @@ def test_folds_in_processes(tmp_path: Path) -> None:
     finished(parallel, 130)
     assert json.loads((tmp_path / "parallel/run.json").read_text())["result"]["status"] == "interrupted"
     assert "Mean and standard deviation" in finished(aip_process("resume", "parallel", cwd=tmp_path))
-    assert outcome(tmp_path / "parallel") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "parallel") == whole
 
 
 def test_commands(

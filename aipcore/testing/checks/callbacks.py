@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from aipcore.testing.checks.parameters import build_at_limits
 from aipcore.testing.registry import conformance_check
@@ -22,15 +25,79 @@ BUILT = ("builds",)
 RUNS = ("runs_in_training",)
 
 
-def _trainer(subject: Subject, name: str, *, with_it: bool = True, **values: Any) -> Trainer:
+def _trainer(subject: Subject, folder: Path, *, with_it: bool = True, **values: Any) -> Trainer:
     """Return a short run, with or without the callback."""
     from aipcore.testing.small import Blobs, Images, make_trainer
 
     scenario = Images if subject.declared.images else Blobs
-    folder = subject.folder / name
     folder.mkdir(exist_ok=True)
     callbacks = {subject.name: lambda context: subject.build(subject.params(), context)} if with_it else {}
     return make_trainer(subject.manager, callbacks=callbacks, folder=folder, scenario=scenario, **values)
+
+
+def _sparse(subject: Subject, *, with_it: bool = True) -> tuple[int, dict[str, bytes]]:
+    """Return the last epoch and the state of a run of three epochs with infrequent validation."""
+
+    def train(folder: Path) -> tuple[int, dict[str, bytes]]:
+        trainer = _trainer(subject, folder, with_it=with_it, epochs=3, val_every_n=2, write_checkpoints=False)
+        trainer.fit()
+        return trainer.state.epoch, _state(trainer)
+
+    # Without the callback, the run is the same for all callbacks.
+    shared = subject.shared if with_it else subject.processes.shared
+    found: tuple[int, dict[str, bytes]] = shared(f"sparse {subject.declared.images}", train)
+    return found
+
+
+@attrs.frozen
+class _Whole:
+    """A run of four epochs without checkpoints.
+
+    Attributes:
+        called: hooks in the order of their calls.
+        changed: hooks that changed the logs.
+        has_model: True if the callback has the model of the run.
+        folder: folder with the working folder `here` and the output folder `run`.
+        state: complete state of the computation after the run.
+    """
+
+    called: list[str]
+    changed: list[str]
+    has_model: bool
+    folder: Path
+    state: dict[str, bytes]
+
+
+def _whole(subject: Subject) -> _Whole:
+    """Return the run of four epochs."""
+
+    def train(folder: Path) -> _Whole:
+        from contextlib import chdir
+
+        trainer = _trainer(subject, folder / "run", epochs=4, write_checkpoints=False)
+        callback = _made(trainer)
+        called: list[str] = []
+        changed: list[str] = []
+        for hook in ("train_begin", "epoch_begin", "test_begin", "test_end", "epoch_end", "train_end"):
+            _record(callback, hook, called, changed)
+        (folder / "here").mkdir()
+        with chdir(folder / "here"):
+            trainer.fit()
+        return _Whole(called, changed, callback.model is trainer.model, folder, _state(trainer))
+
+    found: _Whole = subject.shared("whole", train)
+    return found
+
+
+def _half(subject: Subject) -> Path:
+    """Return the output folder of a run of two epochs with checkpoints."""
+
+    def train(folder: Path) -> Path:
+        _trainer(subject, folder, epochs=2).fit()
+        return folder
+
+    found: Path = subject.shared("half", train)
+    return found
 
 
 def _made(trainer: Trainer) -> Any:
@@ -47,7 +114,7 @@ def builds(subject: Subject) -> None:
     """`build` returns a Keras callback."""
     import keras
 
-    made = _made(_trainer(subject, "run"))
+    made = _made(_trainer(subject, subject.folder / "run"))
     require(
         isinstance(made, keras.callbacks.Callback),
         f"build returned {type(made).__name__}: return a keras.callbacks.Callback",
@@ -74,30 +141,21 @@ def builds_at_its_limits(subject: Subject) -> None:
 @conformance_check("callback", needs=BUILT)
 def runs_in_training(subject: Subject) -> None:
     """No hook raises in a run with infrequent validation, and the run reaches its last epoch."""
-    trainer = _trainer(subject, "run", epochs=3, val_every_n=2, write_checkpoints=False)
-    trainer.fit()
-    require(
-        trainer.state.epoch == 3,
-        f"the run ended after epoch {trainer.state.epoch} of 3, although its losses were finite",
-    )
+    epoch, _ = _sparse(subject)
+    require(epoch == 3, f"the run ended after epoch {epoch} of 3, although its losses were finite")
 
 
 @conformance_check("callback", needs=RUNS)
 def keeps_the_order_of_hooks(subject: Subject) -> None:
     """Hooks are called in order and with access to the model, and leave the logs unchanged for other callbacks."""
-    trainer = _trainer(subject, "run", epochs=2, write_checkpoints=False)
-    callback = _made(trainer)
-    called: list[str] = []
-    changed: list[str] = []
-    for hook in ("train_begin", "epoch_begin", "test_begin", "test_end", "epoch_end", "train_end"):
-        _record(callback, hook, called, changed)
-    trainer.fit()
+    whole = _whole(subject)
     epoch = ["epoch_begin", "test_begin", "test_end", "epoch_end"]
     require(
-        called == ["train_begin", *epoch, *epoch, "train_end"], f"hooks were called in the order {', '.join(called)}"
+        whole.called == ["train_begin", *epoch * 4, "train_end"],
+        f"hooks were called in the order {', '.join(whole.called)}",
     )
-    require(callback.model is trainer.model, "callback.model is not the model of the run")
-    require(not changed, f"{', '.join(dict.fromkeys(changed))} changes the logs that other callbacks read")
+    require(whole.has_model, "callback.model is not the model of the run")
+    require(not whole.changed, f"{', '.join(dict.fromkeys(whole.changed))} changes the logs that other callbacks read")
 
 
 def _record(callback: Any, hook: str, called: list[str], changed: list[str]) -> None:
@@ -121,12 +179,9 @@ def changes_nothing(subject: Subject) -> None:
     """Weights and optimizer are bit-identical with and without the callback, if it is an `observer`."""
     if not subject.declared.observer:
         raise CheckSkippedError("declared with observer = False")
-    states = []
-    for with_it in (True, False):
-        trainer = _trainer(subject, f"run-{with_it}", with_it=with_it, epochs=3, write_checkpoints=False)
-        trainer.fit()
-        states.append(_state(trainer))
-    differ = [name for name, value in states[1].items() if states[0].get(name) != value]
+    _, found = _sparse(subject)
+    _, expected = _sparse(subject, with_it=False)
+    differ = [name for name, value in expected.items() if found.get(name) != value]
     require(
         not differ, f"{', '.join(differ[:3])} differ with the callback: declare observer = False if this is intended"
     )
@@ -139,16 +194,13 @@ def keeps_its_state(subject: Subject) -> None:
     from aipcore.training.checkpoint import callback_state
     from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
-    trainer = _trainer(subject, "first", epochs=2)
-    first = _made(trainer)
+    first, second = (_made(_trainer(subject, subject.folder / name)) for name in ("first", "second"))
     has = [name for name in ("get_state", "set_state") if hasattr(first, name)]
     if not has:
         raise CheckSkippedError("it has no state")
     require(len(has) == 2, f"it defines only {has[0]}: define both get_state and set_state")
-    trainer.fit()
-    second = _made(_trainer(subject, "second", epochs=2, write_checkpoints=False))
     # The state during the run: later, files are closed.
-    saved = read_checkpoint(newest_checkpoint(subject.folder / "first" / "checkpoint"))
+    saved = read_checkpoint(newest_checkpoint(_half(subject) / "checkpoint"))
     state = saved.progress["callbacks"][subject.name]
     arrays = {name: array for name, array in saved.arrays.items() if name.startswith(callback_state.PREFIX)}
     try:
@@ -183,14 +235,11 @@ def resumes_bit_identically(subject: Subject) -> None:
     """A run resumed after half of its epochs is bit-identical to an uninterrupted run."""
     from aipcore.training.checkpoint.format import newest_checkpoint
 
-    whole = _trainer(subject, "whole", epochs=4, write_checkpoints=False)
-    whole.fit()
-    first = _trainer(subject, "parts", epochs=2)
-    first.fit()
-    second = _trainer(subject, "parts", epochs=4)
-    second.restore(newest_checkpoint(subject.folder / "parts" / "checkpoint"))
-    second.fit()
-    expected, found = _state(whole), _state(second)
+    parts = Path(shutil.copytree(_half(subject), subject.folder / "parts"))
+    resumed = _trainer(subject, parts, epochs=4)
+    resumed.restore(newest_checkpoint(parts / "checkpoint"))
+    resumed.fit()
+    expected, found = _whole(subject).state, _state(resumed)
     differ = [name for name, value in expected.items() if found.get(name) != value]
     require(not differ, f"{', '.join(differ[:3])} differ: return the complete state of the callback from get_state()")
 
@@ -198,14 +247,9 @@ def resumes_bit_identically(subject: Subject) -> None:
 @conformance_check("callback", needs=RUNS)
 def writes_into_its_folder(subject: Subject) -> None:
     """The callback writes files only into the run's output folder."""
-    from contextlib import chdir
-
-    here = subject.folder / "here"
-    here.mkdir()
-    with chdir(here):
-        _trainer(subject, "run", epochs=1, write_checkpoints=False).fit()
-    _only(here, set(), "the working folder")
-    _only(subject.folder, {"here", "run"}, "the folder beside the output folder")
+    folder = _whole(subject).folder
+    _only(folder / "here", set(), "the working folder")
+    _only(folder, {"here", "run"}, "the folder beside the output folder")
 
 
 def _only(folder: Path, expected: set[str], where: str) -> None:

@@ -37,6 +37,31 @@ def _writer(subject: Subject, graph: Graph) -> ModelWriter:
     return ModelWriter(graph, {subject.name: Format(write=subject.build(subject.params()))}, {})
 
 
+def _written(subject: Subject) -> tuple[Graph, Path]:
+    """Return the model of `Blobs`, and a folder with `here`, the working folder, and the export `place/model`."""
+    from aipcore.testing.small import Blobs, small_graph
+
+    def write(folder: Path) -> tuple[Graph, Path]:
+        graph = small_graph(Blobs)
+        for name in ("here", "place"):
+            (folder / name).mkdir()
+        with chdir(folder / "here"):
+            _writer(subject, graph).write(folder / "place" / "model")
+        return graph, folder
+
+    found: tuple[Graph, Path] = subject.shared("written", write)
+    return found
+
+
+def _read_written(subject: Subject, batches: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the outputs of the export of `Blobs` and those of the model, by `BATCH/OUTPUT`."""
+    from aipcore.testing.small import Blobs
+
+    graph, folder = _written(subject)
+    found = _read_back(subject, Blobs, folder / "place" / "model", batches)
+    return found, _expected(graph, Blobs, batches)
+
+
 def _read_back(subject: Subject, cls: type[Scenario], folder: Path, batches: Sequence[int]) -> dict[str, Any]:
     """Return the outputs of the exported model by `BATCH/OUTPUT`, computed in another process."""
     import numpy as np
@@ -100,54 +125,34 @@ def builds_at_its_limits(subject: Subject) -> None:
 @conformance_check("exporter", needs=BUILT)
 def writes_into_its_folder(subject: Subject) -> None:
     """The exporter writes into its folder, and neither next to it nor into the working folder."""
-    from aipcore.testing.small import Blobs, small_graph
-
-    here, place = subject.folder / "here", subject.folder / "place"
-    for folder in (here, place):
-        folder.mkdir()
-    with chdir(here):
-        _writer(subject, small_graph(Blobs)).write(place / "model")
+    _, folder = _written(subject)
+    here, place = folder / "here", folder / "place"
     written = {path.name for path in (place / "model").rglob("*") if path.is_file()} - {"aip.json"}
     require(written, "nothing was written")
-    beside = sorted(path.name for folder in (here, place) for path in folder.iterdir() if path.name != "model")
+    beside = sorted(path.name for each in (here, place) for path in each.iterdir() if path.name != "model")
     require(not beside, f"{', '.join(beside)} was written outside the folder")
 
 
 @conformance_check("exporter", needs=WRITES)
 def reloads_in_another_process(subject: Subject) -> None:
     """Another process loads the export with the record's `load`, and gets each output by name."""
-    from aipcore.testing.small import Blobs, small_graph
-
-    graph = small_graph(Blobs)
-    folder = subject.folder / "model"
-    _writer(subject, graph).write(folder)
-    found = _read_back(subject, Blobs, folder, [FIRST_BATCH])
-    names = sorted(key.partition("/")[2] for key in found)
-    expected = sorted(name or "outputs" for name in graph.outputs)
+    found, outputs = _read_written(subject, [FIRST_BATCH])
+    names, expected = (sorted(key.partition("/")[2] for key in each) for each in (found, outputs))
     require(names == expected, f"the outputs are {', '.join(names)} instead of {', '.join(expected)}")
 
 
 @conformance_check("exporter", needs=("reloads_in_another_process",))
 def gives_the_same_numbers(subject: Subject) -> None:
     """The outputs of the loaded export equal those of the model within `tolerance`."""
-    from aipcore.testing.small import Blobs, small_graph
-
-    graph = small_graph(Blobs)
-    folder = subject.folder / "model"
-    _writer(subject, graph).write(folder)
-    found = _read_back(subject, Blobs, folder, [FIRST_BATCH])
-    _compare(subject, graph, found, _expected(graph, Blobs, [FIRST_BATCH]))
+    graph, _ = _written(subject)
+    _compare(subject, graph, *_read_written(subject, [FIRST_BATCH]))
 
 
 @conformance_check("exporter", needs=("gives_the_same_numbers",))
 def takes_any_batch(subject: Subject) -> None:
     """The loaded export accepts batches of 1 and of 3 samples."""
-    from aipcore.testing.small import Blobs, small_graph
-
-    graph = small_graph(Blobs)
-    _writer(subject, graph).write(subject.folder / "model")
-    found = _read_back(subject, Blobs, subject.folder / "model", [1, 3])
-    _compare(subject, graph, found, _expected(graph, Blobs, [1, 3]))
+    graph, _ = _written(subject)
+    _compare(subject, graph, *_read_written(subject, [1, 3]))
 
 
 @conformance_check("exporter", needs=("gives_the_same_numbers",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from aipcore.testing.checks.parameters import build_at_limits
@@ -110,10 +111,10 @@ def minimizes_a_quadratic(subject: Subject) -> None:
     def gradients(variables: list[Any]) -> list[Any]:
         return [variable - tf.constant(goal, tf.float32) for variable, goal in zip(variables, targets, strict=True)]
 
-    tried = [
+    tried = (
         (max(float(np.max(np.abs(value - goal))) for value, goal in zip(values, targets, strict=True)), rate)
         for rate, values in minimized(subject, start, gradients, QUADRATIC_STEPS, "graph")
-    ]
+    )
     _one_arrives(tried, 0.05, QUADRATIC_STEPS)
 
 
@@ -131,14 +132,18 @@ def descends_rosenbrock(subject: Subject) -> None:
 
     mode = "xla" if subject.declared.xla else "graph"
     found = minimized(subject, [np.array([[-1.0, 1.0]])], gradients, ROSENBROCK_STEPS, mode)
-    _one_arrives([(float(np.max(np.abs(point - 1))), rate) for rate, (point,) in found], 0.1, ROSENBROCK_STEPS)
+    _one_arrives(((float(np.max(np.abs(point - 1))), rate) for rate, (point,) in found), 0.1, ROSENBROCK_STEPS)
 
 
-def _one_arrives(tried: list[tuple[float, float]], within: float, steps: int) -> None:
-    # Comparisons with NaN are false.
-    if any(distance <= within for distance, _ in tried):
-        return
-    listed = ", ".join(f"{distance:.2g} at the rate {rate}" for distance, rate in tried)
+def _one_arrives(tried: Iterable[tuple[float, float]], within: float, steps: int) -> None:
+    """Fail if no distance is small enough. No rate after a suitable one is tried."""
+    distances = []
+    for distance, rate in tried:
+        # Comparisons with NaN are false.
+        if distance <= within:
+            return
+        distances.append((distance, rate))
+    listed = ", ".join(f"{distance:.2g} at the rate {rate}" for distance, rate in distances)
     raise AssertionError(f"after {steps} steps the distance to the minimum is {listed}: declare suitable `rates`")
 
 

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import forks
 import keras
 import pytest
 from aip_plugins.callbacks.remote_params import MLflowParams
@@ -246,18 +247,13 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
         "train", "tutorial", "--trainer.epochs", "2", "--trainer.output_dir", "out", "--trainer.export_final", "False",
         "--trainer.export_best", "False", *options(store),
     ]  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", KILLED, *words], cwd=tmp_path, check=False, timeout=120)
+    done = forks.run([sys.executable, "-c", KILLED, *words], cwd=tmp_path)
     assert done.returncode == -signal.SIGKILL
     begun = the_run(store, "tutorial")
     assert begun.info.status == "RUNNING"
     environment = {**os.environ, "GO_ON": "1"}
-    subprocess.run(
-        [sys.executable, "-c", KILLED, "resume", "out", "--trust"],
-        cwd=tmp_path,
-        check=True,
-        timeout=120,
-        env=environment,
-    )
+    done = forks.run([sys.executable, "-c", KILLED, "resume", "out", "--trust"], cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
     ended = the_run(store, "tutorial")
     assert (ended.info.run_id, ended.info.status) == (begun.info.run_id, "FINISHED")
     assert [step for step, _ in points_of(store, ended, "loss")] == [1, 2]

@@ -7,13 +7,13 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forks
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -45,19 +45,13 @@ def trials(folder: Path) -> dict[int, dict[str, Any]]:
     return {row["trial"]: row for row in json.loads((folder / "trials.json").read_text())}
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str) -> forks.Forked:
     """Start `aip sweep`."""
-    return subprocess.Popen(
-        [*AIP, "sweep", *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
-    )
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    return forks.start([*AIP, "sweep", *words], cwd=folder, env=environment, stderr=forks.STDOUT)
 
 
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(true: Callable[[], bool], process: forks.Forked) -> None:
     """Wait for a condition that `process` is expected to fulfil."""
     while not true():
         assert process.poll() is None, process.communicate()[0]
