@@ -180,6 +180,11 @@ class TrainerParams:
         help="Compile the training loop with XLA. auto times the run with and without XLA if it is long enough to "
         "benefit.",
     )
+    fused_kernels: bool = field(
+        True,
+        help="Compute batch normalisation in training with fused kernels. They differ from Keras in the last digits. "
+        "Inference and exported models are not affected.",
+    )
     padding_sizes: int = field(
         8,
         help="Maximum number of sizes for batches of varying size. Batches are padded to these sizes only for XLA, "

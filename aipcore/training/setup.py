@@ -33,6 +33,7 @@ from aipcore.scenario.scenario import Scenario
 from aipcore.start_tensorflow import KERAS_STATE
 from aipcore.training.callbacks.context import RunContext
 from aipcore.training.data import RunData
+from aipcore.training.engine.batch_normalization import use_fused_kernels
 from aipcore.training.engine.ema import WeightAverage
 from aipcore.training.engine.evaluate import Evaluation
 from aipcore.training.engine.freezing import freeze
@@ -225,6 +226,8 @@ def prepare_model(
         prediction = prediction_graph(scenario, graph)
         further = further_graphs(scenario, graph)
     distribution.spread_seeds(graph.model.variables)
+    if trainer.fused_kernels:
+        use_fused_kernels(graph.model)
     warm_started = warm_start(graph.model, trainer.warmstart, scenario.adapt_weights)
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
     if trainer.input_gradient_penalty and not any(spec.dtype.startswith("float") for spec in graph.inputs.values()):
