@@ -41,7 +41,7 @@ def write_run(folder: Path, **trainer: Any) -> None:
     warmstart = {"model": "public", "rename": ["a->b"]}
     params = {"data": {"augment": True, "height": 48}, "trainer": {"warmstart": warmstart, "epochs": 7, **trainer}}
     (folder / "params.json").write_text(json.dumps(params))
-    (folder / "run.json").write_text(json.dumps({"seed": 11, "params": params}))
+    (folder / "run.json").write_text(json.dumps({"seed": 11, "params": params, "working_dir": "/elsewhere"}))
 
 
 @pytest.mark.parametrize(("folds", "model"), [(None, "stage-1/best"), (5, "stage-1")])
@@ -66,6 +66,7 @@ def test_parameters_of_stage_2(tmp_path: Path, folds: int | None, model: str) ->
     [
         (["--resume", "here", "--trainer.epochs", "3"], "Leave out the other options"),
         (["--resume", "missing"], "no stages to resume"),
+        (["--resume", "here"], "The stages were begun in /elsewhere"),
         (["--data.augment=False"], "--data.augment cannot be given"),
         (["--trainer.export-best", "False"], "--trainer.export-best cannot be given"),
         (["--trainer.output_dir", "here"], "already has stages"),

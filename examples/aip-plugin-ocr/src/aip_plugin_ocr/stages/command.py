@@ -57,6 +57,11 @@ def command(
         raise UsageError(f"{folder} already has stages. Resume them with aip ocr-train --resume {folder}.")
     if resume is not None and not _begun(first):
         raise UsageError(f"{folder} has no stages to resume: {first} is not a run folder.")
+    if resume is not None and not _begun(second):
+        # Stage 2 names the files of stage 1, which may be relative to this folder.
+        begun_in = json.loads((first / "run.json").read_text(encoding="utf-8"))["working_dir"]
+        if Path(begun_in) != Path.cwd():
+            raise UsageError(f"The stages were begun in {begun_in}. Resume them there, until stage 2 has begun.")
     try:
         if _begun(second):
             _run(context, "resume", second, quiet=quiet)
