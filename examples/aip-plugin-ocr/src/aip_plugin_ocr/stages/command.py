@@ -55,13 +55,8 @@ def command(
     first, second = folder / "stage-1", folder / "stage-2"
     if resume is None and (first.exists() or second.exists()):
         raise UsageError(f"{folder} already has stages. Resume them with aip ocr-train --resume {folder}.")
-    if resume is not None and not _begun(first):
-        raise UsageError(f"{folder} has no stages to resume: {first} is not a run folder.")
-    if resume is not None and not _begun(second):
-        # Stage 2 names the files of stage 1, which may be relative to this folder.
-        begun_in = json.loads((first / "run.json").read_text(encoding="utf-8"))["working_dir"]
-        if Path(begun_in) != Path.cwd():
-            raise UsageError(f"The stages were begun in {begun_in}. Resume them there, until stage 2 has begun.")
+    if resume is not None:
+        _check_stages(folder, first, second)
     try:
         if _begun(second):
             _run(context, "resume", second, quiet=quiet)
@@ -80,6 +75,15 @@ def command(
         if _begun(first):
             click.echo(f"Resume both stages with: aip ocr-train --resume {folder}", err=True)
         raise
+
+
+def _check_stages(folder: Path, first: Path, second: Path) -> None:
+    """Refuse to resume a folder without stages, or elsewhere than stage 1, whose files may be relative."""
+    if not _begun(first):
+        raise UsageError(f"{folder} has no stages to resume: {first} is not a run folder.")
+    begun_in = json.loads((first / "run.json").read_text(encoding="utf-8"))["working_dir"]
+    if not _begun(second) and Path(begun_in) != Path.cwd():
+        raise UsageError(f"The stages were begun in {begun_in}. Resume them there, until stage 2 has begun.")
 
 
 def second_params(first: Path, second: Path) -> dict[str, Any]:
