@@ -10,9 +10,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 KERAS_STATE = threading.RLock()
 """Lock for creating and training a run: Keras' seeds, names and dtype policy are global."""
+
+KERNELS = {"Eigen": "0", "oneDNN": "1"}
+"""Libraries of CPU kernels, whose results differ in the last bits, with their values of `TF_ENABLE_ONEDNN_OPTS`."""
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def import_tensorflow(*, verbose: bool = False) -> None:
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # TensorFlow itself uses oneDNN only on CPUs with AVX512-VNNI or later instructions.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    prefer_kernels("oneDNN")
     with _late_interrupt():
         if verbose:
             _import()
@@ -65,6 +69,24 @@ def import_tensorflow(*, verbose: bool = False) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with held_back_stderr():
             _import()
+
+
+def prefer_kernels(name: Any) -> None:
+    """Choose the kernels of a run, unless the environment chooses others or TensorFlow is already imported.
+
+    Args:
+        name: one of `KERNELS`; other values of a record are ignored.
+    """
+    if name in KERNELS:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", KERNELS[name])
+
+
+def used_kernels() -> str:
+    """Return the name of the kernels that TensorFlow uses."""
+    # No public function returns it, and the environment does not tell the default.
+    from tensorflow.python.util import _pywrap_util_port
+
+    return "oneDNN" if _pywrap_util_port.IsMklEnabled() else "Eigen"
 
 
 def reset_keras(seed: int, policy: str) -> None:

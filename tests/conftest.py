@@ -133,7 +133,7 @@ def fork_aip(site: Path, tmp_path: Path) -> RunAip:
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIP_", "PYTHON"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIP_", "PYTHON", "TF_ENABLE"))}
     return {**kept, "COLUMNS": "100", "NO_COLOR": "1"}
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from aipcore.errors import TrainingError
+from aipcore.files import as_mapping
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Choice, Resolved, to_dict
 from aipcore.params.resources import copy_resources, planned_copies
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import ALWAYS_WRITTEN, used_files
+from aipcore.start_tensorflow import KERNELS, used_kernels
 from aipcore.training.checkpoint.atomic import write_file
 from aipcore.training.engine.learning_rate import Horizon, build_schedule
 from aipcore.training.export.formats import make_format
@@ -67,11 +69,23 @@ def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: Plugin
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("aipcore", "tensorflow", "keras", "numpy")},
+            "kernels": used_kernels(),
         },
         "plugins": plugins.versions(),
         "components": _components(scenario, resolved.value.trainer, plugins),
         "plugin_files": [file.to_plain() for file in used_files(scenario, resolved.tree, plugins)],
     }
+
+
+def changed_kernels(before: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """Return a warning if a resumed run was trained with other kernels."""
+    recorded, here = (as_mapping(each.get("versions")).get("kernels") for each in (before, about))
+    if recorded not in KERNELS or recorded == here:
+        return []
+    return [
+        f"The run was trained with the CPU kernels of {recorded}, and this process uses those of {here}. The results "
+        f"may differ in the last digits. Resume in a new process with TF_ENABLE_ONEDNN_OPTS={KERNELS[recorded]}."
+    ]
 
 
 def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[str, Any]:

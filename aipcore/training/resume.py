@@ -180,7 +180,7 @@ def _fit(
     strict_data: bool,
     owns_process: bool,
 ) -> TrainResult:
-    from aipcore.training.components import about_run
+    from aipcore.training.components import about_run, changed_kernels
     from aipcore.training.fingerprint import differences
     from aipcore.training.preprocessing import load_preprocessing
     from aipcore.training.tensorboard.events import BY_UPDATE, TRAIN_STEPS, VALIDATION_STEPS
@@ -208,6 +208,7 @@ def _fit(
         owns_process=owns_process,
     )
     if processes.is_chief:
+        resumption.warnings.extend(changed_kernels(before, about))
         entry["differences"] = differences(before.get("fingerprint"), trainer.about["fingerprint"])
         resumption.warnings.extend(entry["differences"])
         if strict_data and (reason := _data_reason(stored.folder, entry["differences"])):

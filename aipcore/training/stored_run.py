@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from aipcore.errors import PluginError, UsageError
+from aipcore.files import as_mapping
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, fill
 from aipcore.params.dump import component_keys, flat
@@ -19,6 +20,7 @@ from aipcore.params.tree import COMPONENT_KEY
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import moved_scenario, recorded_plugins, recorded_scenario, recorded_working_dir
 from aipcore.scenario.updates import updates_of
+from aipcore.start_tensorflow import prefer_kernels
 from aipcore.training.params import run_params_class
 from aipcore.training.request import AnyScenario, Request, load_any
 from aipcore.training.run_folder import RunFolder, find_run
@@ -226,6 +228,7 @@ def find_stored_run(
         AipError: see `resume`.
     """
     folder = find_run(given)
+    prefer_kernels(as_mapping(folder.about.get("versions")).get("kernels"))
     replaced = [kind for kind, place in PLACES.items() if any(_names(layer, place) for layer in changed)]
     plugins = recorded_plugins(
         folder.about,

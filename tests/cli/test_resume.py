@@ -462,3 +462,17 @@ def test_early_stopping(tmp_path: Path) -> None:
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2", "--early_stopping.upper_threshold", "2")
     assert done.returncode == 0
     assert "epoch 2/2" in done.stdout
+
+
+@pytest.mark.slow
+def test_kernels_of_the_run(run_aip, tmp_path):
+    """A resumed run uses the CPU kernels of its start. If the environment chooses others, a warning says so."""
+    few = ("--train.limit", "64", "--val.limit", "16")
+    assert run_aip("train", "tutorial", "--trainer.output_dir", "run", *few, TF_ENABLE_ONEDNN_OPTS="0").returncode == 0
+    record = tmp_path / "run" / "run.json"
+    warning = "was trained with the CPU kernels of Eigen"
+    for epochs, environment, kernels in ((21, {}, "Eigen"), (22, {"TF_ENABLE_ONEDNN_OPTS": "1"}, "oneDNN")):
+        done = run_aip("resume", "run", "--trainer.epochs", str(epochs), **environment)
+        assert done.returncode == 0
+        assert (warning in done.stdout + done.stderr) == (kernels != "Eigen")
+        assert json.loads(record.read_text())["versions"]["kernels"] == kernels
