@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from aip_plugins.callbacks.tracking import flat
+from aip_plugins.callbacks.remote_params import TrackerParams
+from aip_plugins.callbacks.tracking import Tracker
 from aip_plugins.commands.sweep.space import make_space
 from runs_on_disk import write_run
 
@@ -178,8 +180,10 @@ def test_runs(aip: Aip, tmp_path: Path) -> None:
     assert "layers" not in table.splitlines()[0].replace("layers.1", "")
     assert "run-5" not in aip("runs", "runs", "--filter", "model.layers.1.units=4")
     recorded = [{"name": "Dense", "units": 4}, {"name": "Dense", "units": 5}]
-    assert flat({"layers": recorded})["layers.2.units"] == "5"
-    assert flat({"callbacks": [{"name": "Log", "file": "x"}]})["callbacks.Log.file"] == "x"
+    logged = {"layers": recorded, "callbacks": [{"name": "Log", "file": "x"}]}
+    tracker = Tracker("MLflow", TrackerParams(), SimpleNamespace(output_dir=tmp_path, params=logged))  # type: ignore[arg-type]
+    found = tracker.flat_params()
+    assert (found["layers.2.units"], found["callbacks.Log.file"]) == ("5", "x")
 
 
 def test_train_and_resume(aip: Aip, tmp_path: Path) -> None:

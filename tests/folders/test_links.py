@@ -8,11 +8,13 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import pytest
 from aip_plugins.callbacks.csv_log import CSVLog
+from aip_plugins.callbacks.remote_params import TrackerParams
 from aip_plugins.callbacks.tracking import Tracker
 from small_scenarios import Weight
 
@@ -182,10 +184,11 @@ def test_text_of_keras_csv_logger(tmp_path: Path, text: Any, keys: Any, refused:
 
 def test_other_states(tmp_path: Path, refused: Any) -> None:
     """The id of a tracker's run, which becomes part of a query, and numbers are checked."""
-    tracker = Tracker("MLflow", None, 1.0)  # type: ignore[arg-type]
-    for run_id, unsent in (("' or 1=1", []), ("a" * 32, [[1, 2.0, {"loss": "x"}]]), (["a"], [])):
+    tracker = Tracker("MLflow", TrackerParams(), SimpleNamespace(output_dir=tmp_path))  # type: ignore[arg-type]
+    point = {"number": 1, "axis": "epoch", "place": 1, "when": 2.0, "values": {"loss": "x"}}
+    for run_id, unsent in (("' or 1=1", []), ("a" * 32, [point]), (["a"], [])):
         with refused(TrainingError):
-            callback_state.set_state("MLflow", tracker, {"run_id": run_id, "unsent": unsent}, {})
+            callback_state.set_state("MLflow", tracker, {"run_id": run_id, "points": 1, "unsent": unsent}, {})
     stopping = keras.callbacks.EarlyStopping()
     with refused(TrainingError):
         callback_state.set_state("stop", stopping, {"best": "x"}, {})

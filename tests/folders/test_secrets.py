@@ -154,7 +154,7 @@ URI = f"postgresql://me:{PASSWORD}@host/db"
 @pytest.fixture
 def mlflow(monkeypatch: Any) -> None:
     """Make the callback MLflow available without its package or its database driver."""
-    monkeypatch.setattr("aip_plugins.callbacks.remote_params._require", lambda *_: None)
+    monkeypatch.setattr("aip_plugins.callbacks.remote_params.require", lambda *_: None)
     monkeypatch.setattr("aip_plugins.callbacks.remote_params._check_driver", lambda _: None)
 
 

@@ -19,7 +19,7 @@ from aip_plugins.callbacks.learning_rate_monitor import LearningRateMonitor
 from aip_plugins.callbacks.observe_params import LearningRateMonitorParams
 from aip_plugins.callbacks.params import ReduceOnPlateauParams
 from aip_plugins.callbacks.reduce_on_plateau import ReduceOnPlateau
-from aip_plugins.callbacks.remote_params import WebhookParams
+from aip_plugins.callbacks.remote_params import TrackerParams, WebhookParams
 from aip_plugins.callbacks.tracking import Tracker
 from aip_plugins.callbacks.webhook import Webhook
 from aip_plugins.commands.sweep.settings import read_settings
@@ -266,7 +266,14 @@ def states(tmp_path: Path) -> Reader:
             lambda: ReduceOnPlateau(ReduceOnPlateauParams(), context),
             {"best": 0.5, "waited": 1, "cooling": 0},
         ),
-        "MLflow": (lambda: Tracker("MLflow", context, 1.0), {"run_id": "a" * 32, "unsent": [[1, 2.0, {"loss": 0.5}]]}),
+        "MLflow": (
+            lambda: Tracker("MLflow", TrackerParams(), SimpleNamespace(output_dir=tmp_path)),  # type: ignore[arg-type]
+            {
+                "run_id": "a" * 32,
+                "points": 1,
+                "unsent": [{"number": 1, "axis": "epoch", "place": 1, "when": 2.0, "values": {"loss": 0.5}}],
+            },
+        ),
         "EarlyStopping": (
             keras.callbacks.EarlyStopping,
             {"wait": 1, "stopped_epoch": 0, "best": 0.5, "best_epoch": 1, "best_weights": None},
