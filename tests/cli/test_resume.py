@@ -466,7 +466,7 @@ def test_early_stopping(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_kernels_of_the_run(run_aip, tmp_path):
-    """A resumed run uses the CPU kernels of its start. If the environment chooses others, a warning says so."""
+    """A resumed run uses the CPU kernels of its start. Other kernels, chosen by the environment, cause a warning."""
     few = ("--train.limit", "64", "--val.limit", "16")
     assert run_aip("train", "tutorial", "--trainer.output_dir", "run", *few, TF_ENABLE_ONEDNN_OPTS="0").returncode == 0
     record = tmp_path / "run" / "run.json"
