@@ -1,4 +1,4 @@
-"""Subprocesses of the checks: one without TensorFlow, and one that reads exported models. And shared results."""
+"""Resources that several checks use: a process without TensorFlow, one that reads exported models, and results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aipcore.hooks.discovery import Switches
 from aipcore.params.names import normalize
@@ -20,6 +20,8 @@ HEAVY = ("tensorflow", "keras", "numpy", "grain", "tensorboard")
 
 SECONDS = 300
 """Timeout of a process, in seconds."""
+
+Made = TypeVar("Made")
 
 
 class Processes:
@@ -49,12 +51,13 @@ class Processes:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def shared(self, key: Hashable, make: Callable[[Path], Any]) -> Any:
+    def shared(self, key: Hashable, make: Callable[[Path], Made]) -> Made:
         """Return the result of `make`, which is called once for each key, with a new folder that lasts as long."""
         if key not in self._shared:
             self._folder = self._folder or tempfile.TemporaryDirectory(prefix="aip-checks-")
             self._shared[key] = make(Path(tempfile.mkdtemp(dir=self._folder.name)))
-        return self._shared[key]
+        found: Made = self._shared[key]
+        return found
 
     def light(self, kind: str, name: str) -> Mapping[str, Any]:
         """Return the findings of a process that only looks up the plugin.

@@ -11,7 +11,7 @@ from aipcore.hooks.discovery import Entry
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Layer, Resolved, resolve
 from aipcore.testing.declaration import Declaration
-from aipcore.testing.processes import Processes
+from aipcore.testing.processes import Made, Processes
 
 
 class Subject:
@@ -59,7 +59,7 @@ class Subject:
         layers = [Layer.from_mapping("declared", self.declared.params), Layer.from_mapping("check", values or {})]
         return resolve(self.params_class, layers, self.manager)
 
-    def shared(self, name: str, make: Callable[[Path], Any]) -> Any:
+    def shared(self, name: str, make: Callable[[Path], Made]) -> Made:
         """Return the result of `make`, which is called once for all checks of this plugin; see `Processes.shared`."""
         # A plugin may be checked with several declarations.
         return self.processes.shared((self.kind, self.name, repr(self.declared), name), make)

@@ -45,8 +45,7 @@ def _sparse(subject: Subject, *, with_it: bool = True) -> tuple[int, dict[str, b
 
     # Without the callback, the run is the same for all callbacks.
     shared = subject.shared if with_it else subject.processes.shared
-    found: tuple[int, dict[str, bytes]] = shared(f"sparse {subject.declared.images}", train)
-    return found
+    return shared(f"sparse {subject.declared.images}", train)
 
 
 @attrs.frozen
@@ -85,8 +84,7 @@ def _whole(subject: Subject) -> _Whole:
             trainer.fit()
         return _Whole(called, changed, callback.model is trainer.model, folder, _state(trainer))
 
-    found: _Whole = subject.shared("whole", train)
-    return found
+    return subject.shared("whole", train)
 
 
 def _half(subject: Subject) -> Path:
@@ -96,8 +94,7 @@ def _half(subject: Subject) -> Path:
         _trainer(subject, folder, epochs=2).fit()
         return folder
 
-    found: Path = subject.shared("half", train)
-    return found
+    return subject.shared("half", train)
 
 
 def _made(trainer: Trainer) -> Any:

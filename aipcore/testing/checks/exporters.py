@@ -49,8 +49,7 @@ def _written(subject: Subject) -> tuple[Graph, Path]:
             _writer(subject, graph).write(folder / "place" / "model")
         return graph, folder
 
-    found: tuple[Graph, Path] = subject.shared("written", write)
-    return found
+    return subject.shared("written", write)
 
 
 def _read_written(subject: Subject, batches: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -79,8 +79,7 @@ def _epoch(subject: Subject) -> _Epoch:
 
 def _first_epoch(subject: Subject) -> _Epoch:
     """Return the epoch that two checks share."""
-    found: _Epoch = subject.shared("epoch", lambda _: _epoch(subject))
-    return found
+    return subject.shared("epoch", lambda _: _epoch(subject))
 
 
 @conformance_check("scenario", light=True)
