@@ -53,7 +53,9 @@ class Background:
             self._changed.notify_all()
 
     def close(self, seconds: float) -> int:
-        """Wait up to `seconds` for the jobs, trying failed ones again.
+        """Wait up to `seconds` for the jobs, trying failed ones again, and drop those that are unfinished.
+
+        A job that is running then cannot be stopped, but none starts after it.
 
         Returns:
             the number of unfinished jobs.
@@ -63,7 +65,9 @@ class Background:
             self._wanted = bool(self._jobs)
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._wanted and not self._busy, seconds)
-            return len(self._jobs)
+            unfinished = len(self._jobs)
+            self._jobs.clear()
+            return unfinished
 
     def _work(self) -> None:
         while True:
@@ -81,9 +85,9 @@ class Background:
                     self._changed.notify_all()
 
     def _do_jobs(self) -> None:
-        while self._jobs:
+        while (job := self._first()) is not None:
             try:
-                self._jobs[0]()
+                job()
             except Exception as error:
                 self._warn(error)
                 if self._retry:
@@ -92,7 +96,13 @@ class Background:
                 if self._failing and self._retry:
                     logger.info("%s works again.", self.what)
                 self._failing = False
-            self._jobs.popleft()
+            with self._changed:
+                if self._jobs and self._jobs[0] is job:
+                    self._jobs.popleft()
+
+    def _first(self) -> Job | None:
+        with self._changed:
+            return self._jobs[0] if self._jobs else None
 
     def _warn(self, error: Exception) -> None:
         if self._failing:

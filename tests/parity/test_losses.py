@@ -39,7 +39,10 @@ LOSSES = {
     "circle": ("Circle", "classes"),
 }
 NAMES = keras.src.losses.ALL_OBJECTS_DICT
-FORMS = ("name", "class", "instance", "function", "lambda")
+FORMS = ("name", "class", "function", "instance", "lambda")
+FURTHER_FORMS = ("instance", "lambda")
+"""Forms that Keras wraps as it does classes and functions, so that they are compared for vectors of floats only."""
+
 DTYPES = ("int32", "float32")
 REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight")
 
@@ -85,6 +88,8 @@ def combinations() -> Iterator[Head]:
         if kind in ("labels", "classes"):
             continue
         for sequence, lower in itertools.product((False, True), (False, True)):
+            if form in FURTHER_FORMS and (sequence or dtype != "float32"):
+                continue
             lead = (SAMPLES, STEPS) if sequence else (SAMPLES,)
             many = kind in ("one-hot", "ids")
             if lower and kind == "one-hot":
