@@ -81,9 +81,9 @@ def history(run: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with 300 MB of samples in each of both formats, and a small one."""
+    """Return a folder with 500 MB of samples in each of both formats, and one with 100 MB."""
     folder = tmp_path_factory.mktemp("shards")
-    for name, gigabytes in (("small", "0.02"), ("large", "0.3")):
+    for name, gigabytes in (("small", "0.1"), ("large", "0.5")):
         done = forks.run([sys.executable, str(FILE), str(folder / name), "--gigabytes", gigabytes, "--shards", "4"])
         assert done.returncode == 0, done.stderr
     return folder
@@ -92,10 +92,11 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["TFRecords", "ParquetFiles"])
 def test_within_a_memory_cap(kind: str, shards: Path) -> None:
-    """300 MB of samples need at most 150 MiB more addresses than 20 MB, and a killed run is resumed bit for bit."""
+    """500 MB of samples need at most 250 MiB more addresses than 100 MB, and a killed run is resumed bit for bit."""
     words = (
-        "--trainer.random_seed", "5", "--trainer.tune", "off", "--trainer.jit_compile", "off", "--quiet",
-        "--checkpoint.every_steps", "9", "--trainer.export_best", "false", "--trainer.export_final", "false",
+        "--trainer.epochs", "1", "--trainer.random_seed", "5", "--trainer.tune", "off", "--quiet",
+        "--trainer.jit_compile", "off", "--checkpoint.every_steps", "9",
+        "--trainer.export_best", "false", "--trainer.export_final", "false",
     )  # fmt: skip
 
     def train(name: str, data: str, **arguments: int) -> subprocess.CompletedProcess[str]:
@@ -104,7 +105,7 @@ def test_within_a_memory_cap(kind: str, shards: Path) -> None:
 
     small = train("small", "small")
     assert small.returncode == 0, small.stderr
-    cap = int(small.stdout.splitlines()[-1]) + 150 * 2**20
+    cap = int(small.stdout.splitlines()[-1]) + 250 * 2**20
     whole = train("whole", "large", cap=cap)
     assert whole.returncode == 0, whole.stderr
     killed = train("killed", "large", cap=cap, kill=20)
