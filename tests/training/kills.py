@@ -199,7 +199,7 @@ class Runs:
                     shutil.copy(self.folder / "template.db", run.with_suffix(".db"))
         command, environment = [*AIP, *self.launch, *words], {**os.environ, "NO_COLOR": "1"}
         if self.forked:
-            return forks.start(command, cwd=self.folder, env=environment)
+            return forks.start(command, cwd=self.folder, env=environment, children=bool(self.launch))
         return subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -236,7 +236,7 @@ class Runs:
         if aim in ("checkpoint", "model", "LAV"):
             self.until(process, lambda: self._now(run) == aim)
             time.sleep(0.01 * chance.choice([0, 1]) * chance.random())
-        victim = chance.choice([process.pid, *_children(process.pid)]) if self.launch else process.pid
+        victim = chance.choice([process.pid, *forks.children(process.pid)]) if self.launch else process.pid
         if process.poll() is None:
             os.kill(victim, signal.SIGKILL)
         output, errors = process.communicate(timeout=300)
@@ -272,12 +272,6 @@ def _folders(run: Path) -> set[str]:
 
 def _stamp(file: Path) -> int:
     return file.stat().st_ino if file.exists() else 0
-
-
-def _children(pid: int) -> list[int]:
-    """Return the child processes of a process (Linux only)."""
-    files = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for file in files for child in file.read_text().split()]
 
 
 def finish(process: Process) -> None:

@@ -134,12 +134,12 @@ def test_killed_and_resumed(tmp_path: Path, victim: int) -> None:
     assert resumed == whole
 
 
-def launch(folder: Path, *words: str) -> subprocess.Popen[str]:
+ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def launch(folder: Path, *words: str) -> forks.Forked:
     """Start `aip launch` in a folder."""
-    return subprocess.Popen(
-        [*AIP, "launch", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
-    )  # fmt: skip
+    return forks.start([*AIP, "launch", *words], cwd=folder, env=ENVIRONMENT, children=True)
 
 
 @pytest.mark.slow
@@ -162,8 +162,12 @@ def test_launch(tmp_path: Path) -> None:
 )
 def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -> None:
     """All processes stop, at the same batch if possible, and none is left."""
-    process = launch(tmp_path, "--workers", "2", "train", "tutorial", "--trainer.epochs", "9999",
-                     "--trainer.output_dir", "o")  # fmt: skip
+    words = ("--workers", "2", "train", "tutorial", "--trainer.epochs", "9999", "--trainer.output_dir", "o")
+    # The command lines and environments of forked processes are not their own.
+    process = subprocess.Popen(
+        [*AIP, "launch", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=ENVIRONMENT,
+    )  # fmt: skip
     log = tmp_path / "o" / "train.log"
     deadline = time.monotonic() + 100
     while not (log.exists() and "epoch    2/9999" in log.read_text()):
@@ -209,8 +213,7 @@ def test_launch_resumes(tmp_path: Path) -> None:
     while not (log.exists() and "epoch 3/6" in log.read_text()):
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.02)
-    children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
-    os.kill(int(children[1]), signal.SIGKILL)
+    os.kill(forks.children(killed.pid)[1], signal.SIGKILL)
     _, err = killed.communicate(timeout=60)
     assert killed.returncode == 137
     assert err.count("is gone: it was killed") == 1
