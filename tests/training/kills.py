@@ -156,10 +156,17 @@ class Runs:
         workers: Number of processes of a run; `aip launch` starts more than one.
         trackers: If True, the callbacks include the experiment trackers.
         forked: If True, processes are forked from one that has imported TensorFlow, which saves its import.
+        reference: If False, no uninterrupted run is made, and the attributes that it gives are set by the caller.
     """
 
     def __init__(
-        self, folder: Path, *words: str, workers: int = 1, trackers: bool = False, forked: bool = False
+        self,
+        folder: Path,
+        *words: str,
+        workers: int = 1,
+        trackers: bool = False,
+        forked: bool = False,
+        reference: bool = True,
     ) -> None:
         self.folder = folder
         self.forked = forked
@@ -178,6 +185,8 @@ class Runs:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 MlflowClient(f"sqlite:///{folder / 'template.db'}").search_experiments()
+        if not reference:
+            return
         began = time.monotonic()
         process = self.start("alone")
         self.until(process, lambda: bool(_folders(folder / "alone")))
