@@ -106,8 +106,9 @@ class Runner:
             return _in_this_process(shlex.split(text)[1:])
         environment = {**os.environ, "PATH": f"{self.path}{os.pathsep}{os.environ['PATH']}"}
         words = ["bash", "-c", text]
-        if text.startswith("aip ") and not SHELL.search(text):
-            words = [str(self.path / "python"), "-m", "aipcore", *shlex.split(text)[1:]]
+        if text.startswith(("aip ", "python ")) and not SHELL.search(text):
+            program, *words = shlex.split(text)
+            words = [str(self.path / "python"), *(["-m", "aipcore"] if program == "aip" else []), *words]
         done = subprocess.run(
             words,
             env=environment,

@@ -3,7 +3,7 @@
 A server per pytest process has imported TensorFlow, Keras and `aipcore`, but has computed nothing. Its only threads
 are those of OpenBLAS, which end before a fork. It forks itself for each program. The forked process has a separate
 environment, working folder, streams, signals, threads and devices, and ends like any other. With `children=True`, the
-processes of `CHILDREN` that it starts itself are forked too.
+programs of `CHILDREN` that it starts itself are forked too.
 
 Use `start` and `run` unless the start itself is tested. Use `subprocess` for tests of imports, of streams that are
 closed at the start, and of environment variables that Python, NumPy or TensorFlow read when they are imported
@@ -39,9 +39,9 @@ DEVNULL: Final = subprocess.DEVNULL
 STDOUT: Final = subprocess.STDOUT
 
 CHILDREN: Final = (
-    "aipcore", "aipcore.testing.reader", "aipcore.training.folds.worker", "aip_plugins.commands.sweep.worker",
+    "aipcore", "aipcore.testing.reader", "aipcore.training.folds.worker", "aip_plugins.commands.sweep.worker", "pytest",
 )  # fmt: skip
-"""Modules that import TensorFlow as programs (`python -m MODULE`). The workers of `aip launch` are forked too."""
+"""Modules that are forked as children (`python -m MODULE`). So are scripts, and the workers of `aip launch`."""
 
 _MESSAGE: Final = 2**17
 _NAME: Final = b"forks"
@@ -368,8 +368,14 @@ def _is_child(words: Sequence[str]) -> bool:
 
     if not words or not Path(words[0]).name.startswith("python"):
         return False
-    given = [word for word in words[1:4] if word != "-P"][:2]
-    return given == ["-c", CHILD] or (given[:1] == ["-m"] and given[-1] in CHILDREN)
+    match [word for word in words[1:4] if word != "-P"][:2]:
+        case ["-m", module]:
+            return module in CHILDREN
+        case ["-c", code]:
+            return code == CHILD
+        case [script, *_]:
+            return script.endswith(".py")
+    return False
 
 
 def _serve_parent(connection: socket.socket) -> dict[str, Any]:
