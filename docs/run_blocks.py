@@ -27,7 +27,10 @@ TIMEOUT = 900
 TRIALS = 2
 """Trials of a sweep for which the page gives no number."""
 
-ALONE = re.compile(r"--device\.|aip launch|[|>;&$(]|--trainer\.profile|--trainer\.deterministic")
+SHELL = re.compile(r"[|>;&$(]")
+"""Characters that are left to a shell."""
+
+ALONE = re.compile(rf"--device\.|aip launch|{SHELL.pattern}|--trainer\.profile|--trainer\.deterministic")
 """Parts of an `aip` command that require a separate process."""
 
 
@@ -102,8 +105,12 @@ class Runner:
         if text.startswith("aip ") and not self.alone and not ALONE.search(text):
             return _in_this_process(shlex.split(text)[1:])
         environment = {**os.environ, "PATH": f"{self.path}{os.pathsep}{os.environ['PATH']}"}
+        words = ["bash", "-c", text]
+        if text.startswith(("aip ", "python ")) and not SHELL.search(text):
+            program, *words = shlex.split(text)
+            words = [str(self.path / "python"), *(["-m", "aipcore"] if program == "aip" else []), *words]
         done = subprocess.run(
-            ["bash", "-c", text],
+            words,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -123,11 +123,15 @@ def run_aip(site: Path, tmp_path: Path) -> RunAip:
 
 @pytest.fixture
 def fork_aip(site: Path, tmp_path: Path) -> RunAip:
-    """Return a function that runs `aip` like `run_aip`, but in a process that has imported TensorFlow (see `forks`)."""
+    """Return a function that runs `aip` like `run_aip`, but in a process that has imported TensorFlow (see `forks`).
+
+    So have the processes that `aip launch`, `aip sweep` and `aip plugins check` start.
+    """
 
     def fork_aip(*words: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {**_environment(), "PYTHONPATH": str(site), **environment}
-        return forks.run([*AIP, *words], cwd=tmp_path, env=env, timeout=timeout)
+        children = not {"launch", "sweep", "check"}.isdisjoint(words)
+        return forks.run([*AIP, *words], cwd=tmp_path, env=env, timeout=timeout, children=children)
 
     return fork_aip
 

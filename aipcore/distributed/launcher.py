@@ -167,19 +167,23 @@ class Launch:
                 worker.send_signal(signal.Signals(number) if self._signals < 3 else signal.SIGKILL)
 
     def _wait(self) -> int:
-        first = 0
+        first, ours = 0, False
         deadline = None
         while running := [worker for worker in self._workers if worker.poll() is None]:
             failed = self._cause()
             if failed and not first:
                 first, deadline = failed, time.monotonic() + (IDLE_SECONDS if failed == USAGE else ALONE_SECONDS)
             if deadline is not None and time.monotonic() > deadline:
+                ours = True
                 self._kill()
             try:
                 running[0].wait(0.1)
             except subprocess.TimeoutExpired:
                 continue
-        first = first or self._cause()
+        last = self._cause()
+        # A killed worker may end later than those that lost it.
+        if not first or (last < 0 and not ours):
+            first = last
         return 128 - first if first < 0 else first
 
     def _cause(self) -> int:

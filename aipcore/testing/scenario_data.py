@@ -42,6 +42,7 @@ def dataset_of(scenario: Scenario, part: Literal["train", "val"]) -> Dataset | N
     data = scenario.train_data() if part == "train" else scenario.val_data()
     if data is None:
         return None
+    limit = scenario.params.train.limit if part == "train" else scenario.params.val.limit
     workers = make_workers(scenario.params)
     try:
         return make_pipeline(
@@ -53,6 +54,7 @@ def dataset_of(scenario: Scenario, part: Literal["train", "val"]) -> Dataset | N
             preload="on",
             seed=SEED,
             workers=workers,
+            limit=limit,
         ).dataset()
     finally:
         workers.close()

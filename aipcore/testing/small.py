@@ -131,6 +131,7 @@ def make_trainer(
         "trainer.export_best": False,
         "trainer.export_final": False,
         "trainer.skip_sanity_check": True,
+        "train.batch_size": 24,
         **{f"trainer.{name}": value for name, value in values.items()},
     }
     request = make_request(loaded_class(scenario, {}), [Layer.from_mapping("check", layer)], manager)

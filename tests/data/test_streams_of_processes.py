@@ -67,7 +67,7 @@ class Shared(Points):
 def aip(folder: Path, *words: str) -> None:
     """Run `aip`, which must end well."""
     environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "NO_COLOR": "1"}
-    done = forks.run([*AIP, *words], cwd=folder, env=environment)
+    done = forks.run([*AIP, *words], cwd=folder, env=environment, children=words[0] == "launch")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

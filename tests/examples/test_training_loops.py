@@ -86,7 +86,8 @@ def test_learn(tmp_path: Path) -> None:
     def train(name: str, *words: str) -> list[dict[str, float]]:
         log = tmp_path / "log.jsonl"
         command = ["train", str(EXAMPLES / name), "--json-log", str(log), "--quiet", "--trainer.random_seed", "1"]
-        assert main([*command, "--trainer.tune", "off", *words]) == 0
+        exports = ["--trainer.export_best", "False", "--trainer.export_final", "False"]
+        assert main([*command, "--trainer.tune", "off", *exports, *words]) == 0
         events = [json.loads(line) for line in log.read_text().splitlines()]
         log.unlink()
         return [event["logs"] for event in events if event["event"] == "epoch"]
@@ -96,7 +97,8 @@ def test_learn(tmp_path: Path) -> None:
     words = ("--warmstart.model", backbone, "--warmstart.exclude", "head/.*", "--trainer.output_dir", tuned)
     epochs = train("finetune.py:FineTuning", *words)
     assert epochs[-1]["val_accuracy"] > epochs[9]["val_accuracy"] + 0.05
-    epochs = train("contrastive.py", "--trainer.output_dir", str(tmp_path / "views"))
+    enough = ("--early_stopping.upper_threshold", "0.86")
+    epochs = train("contrastive.py", "--trainer.output_dir", str(tmp_path / "views"), *enough)
     assert epochs[-1]["val_probe_accuracy"] > 0.85
     epochs = train("vae.py", "--trainer.output_dir", str(tmp_path / "vae"))
     assert epochs[-1]["val_loss"] < 0.92 * epochs[0]["val_loss"]

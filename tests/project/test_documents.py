@@ -126,7 +126,7 @@ def test_comparing_output(shown: str, said: str, exact: bool, same: bool, monkey
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_pages_run(page: Path) -> None:
     """The blocks of each page run in order in a new folder with the documented results."""
-    done = forks.run([sys.executable, DOCS / "run_blocks.py", page], timeout=1800)
+    done = forks.run([sys.executable, DOCS / "run_blocks.py", page], timeout=1800, children=True)
     assert done.returncode == 0, done.stderr[-4000:]
 
 

@@ -58,7 +58,7 @@ def test_optimizer_learns_the_digits(optimizer: str) -> None:
 @pytest.mark.slow
 def test_cnn_learns_the_digits() -> None:
     """The convolutional network reaches 0.98."""
-    result = train({"model.graph": "CNN", **RUN})
+    result = train({"model.graph": "CNN", "early_stopping.upper_threshold": 0.98, **RUN})
     assert result.best >= 0.98
 
 

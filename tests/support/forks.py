@@ -2,7 +2,8 @@
 
 A server per pytest process has imported TensorFlow, Keras and `aipcore`, but has computed nothing. Its only threads
 are those of OpenBLAS, which end before a fork. It forks itself for each program. The forked process has a separate
-environment, working folder, streams, signals, threads and devices, and ends like any other.
+environment, working folder, streams, signals, threads and devices, and ends like any other. With `children=True`, the
+programs of `CHILDREN` that it starts itself are forked too.
 
 Use `start` and `run` unless the start itself is tested. Use `subprocess` for tests of imports, of streams that are
 closed at the start, and of environment variables that Python, NumPy or TensorFlow read when they are imported
@@ -13,11 +14,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
+import gc
+import inspect
 import json
 import os
+import runpy
 import select
 import selectors
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -32,7 +38,14 @@ PIPE: Final = subprocess.PIPE
 DEVNULL: Final = subprocess.DEVNULL
 STDOUT: Final = subprocess.STDOUT
 
+CHILDREN: Final = (
+    "aipcore", "aipcore.testing.reader", "aipcore.training.folds.worker", "aip_plugins.commands.sweep.worker", "pytest",
+)  # fmt: skip
+"""Modules that are forked as children (`python -m MODULE`). So are scripts, and the workers of `aip launch`."""
+
 _MESSAGE: Final = 2**17
+_NAME: Final = b"forks"
+"""The name of a process that forks the children of another one."""
 
 
 class Forked:
@@ -135,10 +148,12 @@ def start(
     stdout: Any = PIPE,
     stderr: Any = PIPE,
     start_new_session: bool = False,
+    children: bool = False,
 ) -> Forked:
     """Start `python -c CODE WORD ...` or `python SCRIPT WORD ...` in a forked process.
 
     The arguments are those of `subprocess.Popen`. Output and errors are pipes by default, and their text is UTF-8.
+    If `children` is True, the process forks its own children that are named in `CHILDREN`.
     """
     assert command[0] == sys.executable
     opened: list[int] = []
@@ -164,9 +179,11 @@ def start(
     status, told = os.pipe()
     request = {
         "words": [str(word) for word in command[1:]],
+        "python": command[0],
         "cwd": str(cwd or Path.cwd()),
         "env": dict(os.environ if env is None else env),
         "session": start_new_session,
+        "children": children,
     }
     try:
         _server().send(json.dumps(request).encode(), [source, out, err, told])
@@ -185,6 +202,13 @@ def run(command: Sequence[str], *, timeout: float = 120, **arguments: Any) -> su
         process.kill()
     assert process.returncode is not None
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def children(pid: int) -> list[int]:
+    """Return the child processes of a process (Linux only), without the one that forks them."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    found = [int(child) for file in files for child in file.read_text().split()]
+    return [child for child in found if Path(f"/proc/{child}/comm").read_bytes().strip() != _NAME]
 
 
 class _Server:
@@ -295,6 +319,93 @@ def _end(pids: Any) -> NoReturn:
     os._exit(0)
 
 
+def _fork_children(request: dict[str, Any]) -> dict[str, Any]:
+    """Fork a process that will fork the children of this one, and return the request of the current process.
+
+    It has computed nothing, unlike this process later. Its own children become those of this process.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        ours.close()
+        ctypes.CDLL(None).prctl(15, _NAME)  # PR_SET_NAME
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(nothing, number)
+        os.close(nothing)
+        return _serve_parent(theirs)
+    theirs.close()
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: this process inherits its orphaned grandchildren.
+    original = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+    signature = inspect.signature(original)
+
+    def execute(self: Any, *arguments: Any) -> None:
+        given = signature.bind(self, *arguments).arguments
+        words = [os.fspath(word) for word in given["args"]] if isinstance(given["args"], list) else []
+        if not _is_child(words) or given["pass_fds"]:
+            original(self, *arguments)
+            return
+        request = {
+            "words": words[1:], "python": words[0], "cwd": os.fspath(given["cwd"] or Path.cwd()),
+            "env": dict(os.environ if given["env"] is None else given["env"]), "session": given["start_new_session"],
+            "children": "aipcore" in words,
+        }  # fmt: skip
+        ends = [(given["p2cread"], 0), (given["c2pwrite"], 1), (given["errwrite"], 2)]
+        status, told = os.pipe()
+        socket.send_fds(ours, [json.dumps(request).encode()], [*(own if end == -1 else end for end, own in ends), told])
+        os.close(told)
+        with open(status, "rb") as answer:  # noqa: PTH123 - a descriptor
+            self.pid = int(answer.read())
+        self._child_created = True
+        names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(given[name] for name in names))
+
+    subprocess.Popen._execute_child = execute  # type: ignore[attr-defined]
+    return request
+
+
+def _is_child(words: Sequence[str]) -> bool:
+    from aipcore.distributed.launcher import CHILD
+
+    if not words or not Path(words[0]).name.startswith("python"):
+        return False
+    match [word for word in words[1:4] if word != "-P"][:2]:
+        case ["-m", module]:
+            return module in CHILDREN
+        case ["-c", code]:
+            return code == CHILD
+        case [script, *_]:
+            return script.endswith(".py")
+    return False
+
+
+def _serve_parent(connection: socket.socket) -> dict[str, Any]:
+    """Fork a process for each request of the parent process; in the forked ones, return the request."""
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(connection, _MESSAGE, 4)
+        if not message:
+            os._exit(0)
+        between = os.fork()
+        if between:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            os.waitpid(between, 0)
+            continue
+        between, pid = os.getpid(), os.fork()
+        if pid:
+            os.write(descriptors[3], str(pid).encode())
+            os._exit(0)
+        connection.close()
+        for number, descriptor in enumerate(descriptors[:3]):
+            os.dup2(descriptor, number)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        while os.getppid() == between:
+            time.sleep(0.0001)
+        ctypes.CDLL(None).prctl(15, b"python")
+        request: dict[str, Any] = json.loads(message)
+        return request
+
+
 def _become(request: Mapping[str, Any], path: list[str]) -> None:
     """Turn this process into one with the command, folder and environment of a request, and run it."""
     import numpy as np
@@ -309,14 +420,20 @@ def _become(request: Mapping[str, Any], path: list[str]) -> None:
     os.environ.update(request["env"])
     # The module `random` reseeds after a fork.
     np.random.seed()
-    first, *words = request["words"]
-    name, folder = "-c", ""
-    if first == "-c":
+    words: list[str] = request["words"]
+    first = [] if words[0] == "-P" else [""]
+    name, *words = words[not first :]
+    if name in ("-c", "-m"):
         code, *words = words
     else:
-        name, folder, code = first, str(Path(first).parent), Path(first).read_text(encoding="utf-8")
+        first, code = [str(Path(name).parent)], Path(name).read_text(encoding="utf-8")
     sys.argv = [name, *words]
-    sys.path[:] = [folder, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *path]
+    sys.path[:] = [*first, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *path]
+    if request["python"] != sys.executable:
+        sys.executable = request["python"]
+        # Those of a virtual environment that sees the packages of this one.
+        for packages in Path(sys.executable).parents[1].glob("lib/python*/site-packages"):
+            site.addsitedir(str(packages))
     # As Python opens them when it starts.
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -327,16 +444,27 @@ def _become(request: Mapping[str, Any], path: list[str]) -> None:
     if name != "-c":
         module.__file__ = name
     sys.modules["__main__"] = module
-    exec(compile(code, "<string>" if name == "-c" else name, "exec"), module.__dict__)
+    if name == "-m":
+        if not hasattr(sys.modules.get(code), "__path__"):
+            sys.modules.pop(code, None)
+        runpy.run_module(code, run_name="__main__", alter_sys=True)
+    else:
+        exec(compile(code, "<string>" if name == "-c" else name, "exec"), module.__dict__)
 
 
 def _main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     path = sys.path[1:]
     _import_everything()
+    # The garbage collector of the forked processes does not visit, and so copy, what has been imported.
+    gc.collect()
+    gc.freeze()
     code: object = None
     try:
-        _become(_serve(connection), path)
+        request = _serve(connection)
+        while request.pop("children", False):
+            request = _fork_children(request)
+        _become(request, path)
     except SystemExit as end:
         code = end.code
     # Does the same as the end of Python, without the second that clearing TensorFlow takes.

@@ -156,10 +156,17 @@ class Runs:
         workers: Number of processes of a run; `aip launch` starts more than one.
         trackers: If True, the callbacks include the experiment trackers.
         forked: If True, processes are forked from one that has imported TensorFlow, which saves its import.
+        reference: If False, no uninterrupted run is made, and the attributes that it gives are set by the caller.
     """
 
     def __init__(
-        self, folder: Path, *words: str, workers: int = 1, trackers: bool = False, forked: bool = False
+        self,
+        folder: Path,
+        *words: str,
+        workers: int = 1,
+        trackers: bool = False,
+        forked: bool = False,
+        reference: bool = True,
     ) -> None:
         self.folder = folder
         self.forked = forked
@@ -178,6 +185,8 @@ class Runs:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 MlflowClient(f"sqlite:///{folder / 'template.db'}").search_experiments()
+        if not reference:
+            return
         began = time.monotonic()
         process = self.start("alone")
         self.until(process, lambda: bool(_folders(folder / "alone")))
@@ -199,7 +208,7 @@ class Runs:
                     shutil.copy(self.folder / "template.db", run.with_suffix(".db"))
         command, environment = [*AIP, *self.launch, *words], {**os.environ, "NO_COLOR": "1"}
         if self.forked:
-            return forks.start(command, cwd=self.folder, env=environment)
+            return forks.start(command, cwd=self.folder, env=environment, children=bool(self.launch))
         return subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -236,7 +245,7 @@ class Runs:
         if aim in ("checkpoint", "model", "LAV"):
             self.until(process, lambda: self._now(run) == aim)
             time.sleep(0.01 * chance.choice([0, 1]) * chance.random())
-        victim = chance.choice([process.pid, *_children(process.pid)]) if self.launch else process.pid
+        victim = chance.choice([process.pid, *forks.children(process.pid)]) if self.launch else process.pid
         if process.poll() is None:
             os.kill(victim, signal.SIGKILL)
         output, errors = process.communicate(timeout=300)
@@ -272,12 +281,6 @@ def _folders(run: Path) -> set[str]:
 
 def _stamp(file: Path) -> int:
     return file.stat().st_ino if file.exists() else 0
-
-
-def _children(pid: int) -> list[int]:
-    """Return the child processes of a process (Linux only)."""
-    files = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for file in files for child in file.read_text().split()]
 
 
 def finish(process: Process) -> None:

@@ -161,10 +161,10 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
 
     words = ("--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm", "--train.batch_size", "4",
              "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1", "--checkpoint.keep", "9",
-             "--trainer.epochs", "3")  # fmt: skip
+             "--trainer.epochs", "3", "--trainer.export_best", "False")  # fmt: skip
     whole = together.trainer(Evaluated, "whole", *words)
     history = whole.fit().history
-    again = together.trainer(Evaluated, "again", *words)
+    again = together.trainer(Evaluated, "again", *words, "--trainer.export_final", "False")
     checkpoints = together.folder / "whole" / "checkpoint"
     again.restore(sorted(checkpoints.iterdir())[1])
     yield "resumed in", again.state.epoch

@@ -297,7 +297,7 @@ AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys
 def aip_process(*words: str, cwd: Path) -> forks.Forked:
     """Start `aip`."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-    return forks.start([*AIP, *words], cwd=cwd, env=environment, stderr=forks.STDOUT)
+    return forks.start([*AIP, *words], cwd=cwd, env=environment, stderr=forks.STDOUT, children=True)
 
 
 def finished(process: forks.Forked, code: int = 0) -> str:

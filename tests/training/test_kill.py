@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ FEW = 3
     ("kills", "trackers", "words"),
     [
         pytest.param(FEW, False, (), id="few"),
-        pytest.param(10, False, (), id="one process", marks=SLOW),
+        pytest.param(7, False, (), id="one process", marks=SLOW),
         # With trackers, a process takes three times as long.
         pytest.param(5, True, (), id="trackers", marks=SLOW),
-        pytest.param(10, False, ("--data.workers", "2"), id="2 data workers", marks=SLOW),
+        pytest.param(6, False, ("--data.workers", "2"), id="2 data workers", marks=SLOW),
         pytest.param(6, False, ("--trainer.jit_compile", "on"), id="XLA", marks=SLOW),
         pytest.param(6, False, STEPS, id="steps", marks=SLOW),
     ],
@@ -47,13 +48,15 @@ def test_kill_and_resume(
 @pytest.mark.slow
 def test_kill_with_a_measured_choice(tmp_path: Path) -> None:
     """A resumed run, or a copy of it, keeps the compilation mode that was measured before the first batch."""
-    runs = Runs(tmp_path, "--trainer.tune", "auto", forked=True)
+    runs = Runs(tmp_path, "--trainer.tune", "auto", forked=True, reference=False)
     process = runs.start("killed-0")
     runs.until(process, (tmp_path / "killed-0" / "checkpoint" / "step-0000000000").exists)
     process.kill()
     process.communicate()
     shutil.copytree(tmp_path / "killed-0", tmp_path / "copy")
+    began = time.monotonic()
     finish(runs.start("copy"))
+    runs.start_seconds = runs.train_seconds = (time.monotonic() - began) / 2
     runs.expected = outcome(tmp_path / "copy")
     killed = runs.kill(3, seed=1, most_runs=1)
     assert killed.differences == []

@@ -20,7 +20,7 @@ from kills import Runs
 )
 def test_kill_and_resume(workers: int, words: tuple[str, ...], tmp_path: Path, request: Any, capsys: Any) -> None:
     """Everything that the run leaves is bit-identical to that of an uninterrupted run."""
-    killed = Runs(tmp_path, *words, workers=workers, forked=workers == 1).kill(6, seed=8)
+    killed = Runs(tmp_path, *words, workers=workers, forked=True).kill(6, seed=8)
     with capsys.disabled():
         print("\n" + killed.row(request.node.callspec.id))  # noqa: T201 - the table of all configurations
     assert killed.differences == []

@@ -115,12 +115,19 @@ def test_chief_alone_writes(found: dict[str, Any]) -> None:
     assert text.startswith(f"TensorFlow listens on {', '.join(sorted(ports, key=int))} without authentication")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return the final state of an uninterrupted run of two workers."""
+    folder = tmp_path_factory.mktemp("whole")
+    for code, _, err in start("killed_workers.py", 2, str(folder / "whole"), "whole", "-"):
+        assert code == 0, err
+    return json.loads((folder / "whole.json").read_text())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_killed_and_resumed(tmp_path: Path, victim: int) -> None:
+def test_killed_and_resumed(tmp_path: Path, victim: int, whole: Any) -> None:
     """If a worker or the chief is killed, all end with one message, and the resumed run is bit-identical."""
-    for code, _, err in start("killed_workers.py", 2, str(tmp_path / "whole"), "whole", "-"):
-        assert code == 0, err
     ended = start("killed_workers.py", 2, str(tmp_path / "run"), "killed", str(victim))
     assert ended.pop(victim)[0] == -signal.SIGKILL
     ((code, _, err),) = ended
@@ -130,16 +137,15 @@ def test_killed_and_resumed(tmp_path: Path, victim: int) -> None:
     assert not (tmp_path / "run.json").exists()
     for code, _, err in start("killed_workers.py", 2, str(tmp_path / "run"), "resumed", "-"):
         assert code == 0, err
-    whole, resumed = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "run"))
-    assert resumed == whole
+    assert json.loads((tmp_path / "run.json").read_text()) == whole
 
 
-def launch(folder: Path, *words: str) -> subprocess.Popen[str]:
+ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def launch(folder: Path, *words: str) -> forks.Forked:
     """Start `aip launch` in a folder."""
-    return subprocess.Popen(
-        [*AIP, "launch", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
-    )  # fmt: skip
+    return forks.start([*AIP, "launch", *words], cwd=folder, env=ENVIRONMENT, children=True)
 
 
 @pytest.mark.slow
@@ -162,8 +168,12 @@ def test_launch(tmp_path: Path) -> None:
 )
 def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -> None:
     """All processes stop, at the same batch if possible, and none is left."""
-    process = launch(tmp_path, "--workers", "2", "train", "tutorial", "--trainer.epochs", "9999",
-                     "--trainer.output_dir", "o")  # fmt: skip
+    words = ("--workers", "2", "train", "tutorial", "--trainer.epochs", "9999", "--trainer.output_dir", "o")
+    # The command lines and environments of forked processes are not their own.
+    process = subprocess.Popen(
+        [*AIP, "launch", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=ENVIRONMENT,
+    )  # fmt: skip
     log = tmp_path / "o" / "train.log"
     deadline = time.monotonic() + 100
     while not (log.exists() and "epoch    2/9999" in log.read_text()):
@@ -209,8 +219,7 @@ def test_launch_resumes(tmp_path: Path) -> None:
     while not (log.exists() and "epoch 3/6" in log.read_text()):
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.02)
-    children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
-    os.kill(int(children[1]), signal.SIGKILL)
+    os.kill(forks.children(killed.pid)[1], signal.SIGKILL)
     _, err = killed.communicate(timeout=60)
     assert killed.returncode == 137
     assert err.count("is gone: it was killed") == 1

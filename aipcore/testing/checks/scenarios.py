@@ -28,7 +28,7 @@ def _scenario(subject: Subject) -> Scenario:
     return made_scenario(subject, subject.build)  # type: ignore[arg-type]
 
 
-def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
+def _short_run(subject: Subject, cls: Any, values: Mapping[str, Any]) -> Trainer:
     """Return a run as set up by `aip train`, on few samples, with Keras' Adam at a constant learning rate."""
     import keras
 
@@ -37,8 +37,9 @@ def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
     from aipcore.training.trainer import Trainer
 
     off = dict.fromkeys(("export_best", "export_final", "write_checkpoints"), False)
-    fixed = {"random_seed": SEED, "jit_compile": "off", **off, **values}
-    scenario = made_scenario(subject, cls, {f"trainer.{name}": value for name, value in fixed.items()})
+    fixed = {f"trainer.{name}": value for name, value in off.items()}
+    fixed |= {"trainer.random_seed": SEED, "trainer.jit_compile": "off"}
+    scenario = made_scenario(subject, cls, {**fixed, **values})
     rate = subject.declared.learning_rate
     parts = RunComponents(
         schedule=lambda _: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 1.0), optimizer=keras.optimizers.Adam
@@ -46,10 +47,10 @@ def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
     return Trainer(scenario, scenario.params, name=subject.name, parts=parts, output_dir=None)
 
 
-def _few(subject: Subject) -> dict[str, int]:
-    """Return the sample limits of a short epoch: two full batches and a partial one."""
+def _few(subject: Subject) -> int:
+    """Return the number of samples of a short epoch: two full batches and a partial one."""
     size = _scenario(subject).params.train.batch_size
-    return {"samples_per_epoch": 2 * size + max(1, size // 2)}
+    return 2 * size + max(1, size // 2)
 
 
 @attrs.frozen
@@ -71,7 +72,8 @@ class _Epoch:
 
 def _epoch(subject: Subject) -> _Epoch:
     """Train a short epoch, with LAV."""
-    trainer = _short_run(subject, subject.build, epochs=1, lav_every_n=1, **_few(subject))
+    few = {"trainer.epochs": 1, "trainer.lav_every_n": 1, "trainer.samples_per_epoch": _few(subject)}
+    trainer = _short_run(subject, subject.build, few)
     begin = _weights(trainer)
     logs = trainer.fit().history[-1]
     return _Epoch(trainer.state.monitor.name, logs, begin, _weights(trainer))
@@ -215,8 +217,10 @@ def overfits_a_few_samples(subject: Subject) -> None:
             """Return only the same samples."""
             return None
 
-    size = _scenario(subject).params.train.batch_size
-    trainer = _short_run(subject, Few, epochs=1, samples_per_epoch=size * declared.steps)
+    # A sample that occurs twice in a batch takes time, and changes nothing.
+    size = min(_scenario(subject).params.train.batch_size, declared.samples)
+    few = {"trainer.epochs": 1, "trainer.samples_per_epoch": size * declared.steps, "train.batch_size": size}
+    trainer = _short_run(subject, Few, few)
     assert trainer.engine.validation is not None
     before = trainer.engine.validation.run()["loss"]
     trainer.fit()

@@ -48,7 +48,7 @@ def trials(folder: Path) -> dict[int, dict[str, Any]]:
 def start(folder: Path, *words: str) -> forks.Forked:
     """Start `aip sweep`."""
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
-    return forks.start([*AIP, "sweep", *words], cwd=folder, env=environment, stderr=forks.STDOUT)
+    return forks.start([*AIP, "sweep", *words], cwd=folder, env=environment, stderr=forks.STDOUT, children=True)
 
 
 def wait_until(true: Callable[[], bool], process: forks.Forked) -> None:

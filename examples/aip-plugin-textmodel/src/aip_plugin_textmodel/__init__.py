@@ -23,4 +23,6 @@ def aip_scenarios() -> list[ScenarioRecord]:
 
 
 # Other words are masked in each epoch, so the model can learn from a few texts but not overfit them completely.
-AIP_TESTING = {"docstring_words": {"overfit": 0.5}}
+# A few texts of the thousands are enough for the checks.
+FEW = {"train.limit": 300, "val.limit": 100}
+AIP_TESTING = {"docstring_words": {"overfit": 0.5, "params": FEW}, "docstring_topics": {"params": FEW}}
