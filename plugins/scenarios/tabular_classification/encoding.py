@@ -69,13 +69,23 @@ class Category(keras.layers.Layer):  # type: ignore[misc]
         return keras.KerasTensor((*inputs.shape[:-1], len(self.categories)), dtype=self.compute_dtype)
 
 
+class Boolean(Category):
+    """A one-hot encoding of the strings `true`, `false` and "", for which `True` and `TRUE` are `true`."""
+
+    def call(self, inputs: Any) -> Any:
+        """Return the encoding."""
+        spellings = (self.categories, *(tuple(map(change, self.categories)) for change in (str.title, str.upper)))
+        found = [tf.equal(inputs, tf.constant(each)) for each in spellings]
+        return tf.cast(found[0] | found[1] | found[2], self.compute_dtype)
+
+
 def feature_space(columns: Sequence[str]) -> keras.utils.FeatureSpace:
     """Return the encoding of columns, not adapted, as one vector."""
     space = keras.utils.FeatureSpace
     features = {
         input_name(name): space.feature("float32", Number(), "float")
         if kind == "number"
-        else space.feature("string", Category(), "float")
+        else space.feature("string", Boolean() if kind == "boolean" else Category(), "float")
         for name, kind in map(named_kind, columns)
     }
     return space(features, output_mode="concat")
