@@ -69,8 +69,8 @@ class Table:
         if wrong.any():
             row = int(wrong.argmax())
             raise DataError(
-                f"{self.title}, row {row + 1}: {name} is {column.tolist()[row]!r}, which is not a finite number of float32. "
-                "Correct the value. If it stands for a missing one, add it to --data.missing."
+                f"{self.title}, row {row + 1}: {name} is {column.tolist()[row]!r}, which is not a finite number of "
+                "float32. Correct the value. If it stands for a missing one, add it to --data.missing."
             )
         return made
 
