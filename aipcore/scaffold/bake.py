@@ -91,7 +91,7 @@ def render(names: Names) -> dict[str, str]:
     texts: dict[str, str] = {}
     for part in (COMMON, names.kind):
         for path, template in _templates(templates / part, PurePosixPath()):
-            target = str(path).replace("PACKAGE", names.package).replace("dot_", ".").removesuffix(SUFFIX)
+            target = str(path).replace("dot_", ".").replace("PACKAGE", names.package).removesuffix(SUFFIX)
             texts[target] = Template(template.read_text(encoding="utf-8")).substitute(values)
     return texts
 

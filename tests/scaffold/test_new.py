@@ -77,17 +77,27 @@ def test_bad_names(kind: str, given: str, message: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_style(kind: str, tmp_path: Path) -> None:
-    """The output is formatted, passes ruff, and names its entry point, without unfilled placeholders."""
+    """The output is formatted, passes ruff, and names its entry point, without unfilled placeholders.
+
+    So it is with the longest name, and with one that has a part of the name of a template.
+    """
     names = names_for(kind, NAMES[kind], get_plugin_manager())
     folder = tmp_path / "package"
-    for path in bake(names, folder):
-        assert "@@" not in (folder / path).read_text(encoding="utf-8")
+    for given, target in (
+        ("A" + 39 * "b", tmp_path / "long"),
+        ("dot_PACKAGE", tmp_path / "dot"),
+        (NAMES[kind], folder),
+    ):
+        made = names_for(kind, given, get_plugin_manager())
+        for path in bake(made, target):
+            assert "@@" not in (target / path).read_text(encoding="utf-8")
+        assert (target / "src" / made.package / "__init__.py").is_file()
     ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
     if ruff is None:
         pytest.skip("ruff is not installed")
     for words in (["check"], ["format", "--check"]):
         done = subprocess.run(
-            [ruff, *words, "--no-cache", "."], cwd=folder, capture_output=True, text=True, check=False
+            [ruff, *words, "--no-cache", "."], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))

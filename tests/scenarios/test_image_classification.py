@@ -14,7 +14,7 @@ from aip_plugins.scenarios.image_classification.params import ImageData, ImagePa
 from aip_plugins.scenarios.image_classification.processors import Augment, Crop, DecodeClass, EncodeClass, Erase, Resize
 from aip_plugins.scenarios.image_classification.scenario import ImageClassification
 
-from aipcore.errors import DataError
+from aipcore.errors import AipError, DataError
 from aipcore.scenario import Sample
 
 
@@ -125,3 +125,17 @@ def test_unknown_classes_are_refused_before_a_run(tmp_path: Path, group: str, re
         getattr(scenario, f"{group}_data")()
     if group == "val":
         assert len(scenario.predict_data()) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "data"), [(["a"], {}), (["a", "b"], {"top_k": (2, 5)}), ([], {"classes": ("a", "a")})]
+)
+def test_classes_that_cannot_be_used(names: list[str], data: dict[str, Any], tmp_path: Path, refused: Any) -> None:
+    """A single class, more classes to count than there are, and a class that is named twice are refused."""
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").touch()
+    params = ImageParams()
+    lists = attrs.evolve(params.train, lists=(tmp_path,) if names else ())
+    with refused(AipError):
+        ImageClassification(attrs.evolve(params, data=attrs.evolve(params.data, **data), train=lists)).derived_params()

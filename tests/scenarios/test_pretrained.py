@@ -284,6 +284,37 @@ def test_recomputed_dropout(hub: Any) -> None:
         np.testing.assert_array_equal(kept, again)
 
 
+def test_recomputed_statistics() -> None:
+    """The statistics of batch normalization in recomputed blocks move once in a step."""
+    import keras
+    import tensorflow as tf
+    from aip_plugins.scenarios.pretrained.networks import checkpoint_blocks
+
+    class Block(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = keras.layers.BatchNormalization(momentum=0.75)
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            return self.norm(inputs, training=training)
+
+    given = keras.Input((2,))
+    model = keras.Model(given, Block()(given))
+    checkpoint_blocks(model)
+    rows = tf.constant(np.random.default_rng(1).normal(3, 2, (8, 2)), tf.float32)
+
+    @tf.function(autograph=False)
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(rows, training=True) ** 2)
+        return tape.gradient(loss, [each.value for each in model.trainable_variables])
+
+    step()
+    mean, variance = (each.numpy() for each in model.non_trainable_variables)
+    np.testing.assert_allclose(mean, 0.25 * rows.numpy().mean(0), rtol=1e-5)
+    np.testing.assert_allclose(variance, 0.75 + 0.25 * rows.numpy().var(0), rtol=1e-5)
+
+
 IMAGES = ("--data.height", "32", "--data.width", "32", "--data.classes", *"0123456789", "--trainer.tune", "off")
 
 

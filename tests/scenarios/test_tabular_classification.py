@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from aip_plugins.scenarios.tabular_classification.columns import held_out
@@ -88,6 +89,48 @@ def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one[1], other[1])
 
 
+def test_large_integers(tmp_path: Path) -> None:
+    """Integers beyond those of float64 are different classes and categories."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    ids = [2**53 + row % 2 for row in range(4)]
+    columns = {"id": ids, "same": ids, "number": pyarrow.array([2**64 - 1, 0, 1, 2], pyarrow.uint64())}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "table.parquet")
+    about = {"data.target": "id", "data.columns": ["same=category"], "data.val_share": 0}
+    made = scenario_of(**about, **{"data.files": [str(tmp_path / "table.parquet")]})
+    assert made.params.data.classes == ("9007199254740992", "9007199254740993")
+    inputs, targets = made.train_data()
+    assert targets["class"].tolist() == [0, 1, 0, 1]
+    assert inputs["same"].tolist() == [*made.params.data.classes] * 2
+    np.testing.assert_array_equal(inputs["number"], np.float32([2**64, 0, 1, 2]))
+
+
+@pytest.mark.parametrize("what", ["two names", "types", "index"])
+def test_mistakes_in_parquet(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
+    """Files whose columns cannot be used are refused in a sentence."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    monkeypatch.chdir(tmp_path)
+    names = ["a", "a", "b"] if what == "two names" else ["__index_level_0__" if what == "index" else "c", "a", "b"]
+    first = pyarrow.Table.from_arrays([[1, 2], [3, 4], ["x", "y"]], names=names)
+    parquet.write_table(first, "one.parquet")
+    second = first.set_column(1, "a", pyarrow.array(["3", "4"])) if what == "types" else first
+    parquet.write_table(second, "two.parquet")
+    with refused(AipError):
+        scenario_of(**{"data.files": ["one.parquet", "two.parquet"], "data.target": "b"})
+
+
+def test_weights_of_other_tables(tmp_path: Path) -> None:
+    """The rows of a table that `aip lav` is given have their weights, as those of a validation table have."""
+    table = written(tmp_path, "a,b,w\n" + "".join(f"{i},{'xy'[i % 2]},{i}\n" for i in range(1, 9)))
+    made = scenario_of(**{"data.files": [str(table)], "data.target": "b", "data.weight": "w"})
+    data = attrs.evolve(made.params.data, files=(str(table),))
+    weights = TabularClassification(attrs.evolve(made.params, data=data)).val_data()[2]
+    np.testing.assert_array_equal(weights, np.arange(1, 9, dtype=np.float32))
+
+
 ROWS = "".join(f"{i % 2},{i * 1.25},{'ab'[i % 2]}\n" for i in range(30))
 """Rows of two numbers and a category."""
 
@@ -112,6 +155,14 @@ MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
     "infinity": ("a,b\n1e39,x\n2,y\n", {"data.target": "b"}),
     "weight": ("a,b,w\n1,x,1\n2,y,-1\n", {"data.target": "b", "data.weight": "w", "data.val_share": 0}),
     "too few rows": ("a,b\n1,x\n2,y\n", {"data.target": "b"}),
+    "a stray text": (
+        "a,b\n" + "".join(f"{'None' if i == 25 else i},{'xy'[i % 2]}\n" for i in range(80)),
+        {"data.target": "b"},
+    ),
+    "two kinds": ("a,b,c\n" + ROWS, {"data.target": "c", "data.columns": ["a=number", "a=category"]}),
+    "kind of the target": ("a,b,c\n" + ROWS, {"data.target": "c", "data.columns": ["c=category"]}),
+    "a class twice": ("a,b,c\n" + ROWS, {"data.target": "c", "data.classes": ["a", "b", "a"]}),
+    "one given class": ("a,b\n1,x\n2,x\n", {"data.target": "b", "data.classes": ["x"]}),
     "other kind of file": ("a,b\n1,x\n", {"data.target": "b", "data.files": ["table.txt"]}),
 }
 
@@ -148,21 +199,27 @@ def test_held_out_rows() -> None:
 
 
 def test_encoding() -> None:
-    """Numbers are normalized over known values; unknown categories are zeros; missing values have positions."""
+    """Numbers are normalized over known values; unknown categories are zeros; missing values have positions.
+
+    A number that is the same in all training rows is not scaled. Booleans may be spelled in several ways.
+    """
     import tensorflow as tf
     from aip_plugins.scenarios.tabular_classification.encoding import feature_space
 
     number = np.float32([1, 2, np.nan, 6])
     columns = {"a_b": number, "complete": np.nan_to_num(number), "kind": np.array(["x", "", "y", "x"])}
+    # A feature space sorts its columns by name.
+    columns |= {"constant": np.full(4, 0.1, np.float32), "flag": np.array(["true", "false", "true", ""])}
     # Keras allows no "/" in names.
-    space = feature_space(["a/b=number", "complete=number", "kind=category"])
+    space = feature_space(["a/b=number", "complete=number", "kind=category", "constant=number", "flag=boolean"])
     space.adapt(tf.data.Dataset.from_tensor_slices(columns).batch(2))
     rows = {"a_b": [2.0, np.nan], "complete": [0.0, np.nan], "kind": ["", "other"]}
+    rows |= {"constant": [0.1, 1.1], "flag": ["True", "FALSE"]}
     found = space({name: tf.constant(value) for name, value in rows.items()}).numpy()
     whole, known = columns["complete"], np.float32([1, 2, 6])
     expected = [
-        [(2 - known.mean()) / known.std(), 0, -whole.mean() / whole.std(), 0, 1, 0, 0],
-        [0, 1, 0, 0, 0, 0, 0],
+        [(2 - known.mean()) / known.std(), 0, -whole.mean() / whole.std(), 0, 0, 0, 0, 0, 1, 1, 0, 0],
+        [0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0],
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 

@@ -48,13 +48,35 @@ def test_folders_tables_and_lists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["texts,label\na,b\n", "text,label\na,b,c\n", "text,label\na\n", "text,label\n\xff"]
+    "content",
+    [
+        "texts,label\na,b\n",
+        "text,label\na,b,c\n",
+        "text,label\na\n",
+        "text,label\n\xff",
+        "text,label\na,b\nc, \n",
+        "text,label\na,b\nc,b\n",
+    ],
 )
 def test_damaged_tables_are_refused(tmp_path: Path, content: str, refused: Any) -> None:
-    """The sentence names the column or the line."""
+    """The sentence names the column, the line or the only class."""
     (tmp_path / "table.csv").write_bytes(content.encode("latin-1"))
     with refused(DataError):
-        scenario_of(tmp_path / "table.csv").train_data()
+        scenario_of(tmp_path / "table.csv").derived_params()
+
+
+def test_average() -> None:
+    """The features of a text are those of Keras' masked average, and zeros for a text without words."""
+    import keras
+    import numpy as np
+
+    words = keras.Input((4,), dtype="int64")
+    params = attrs.evolve(TextParams(), data=attrs.evolve(TextParams().data, classes=("a", "b")))
+    model = keras.Model(words, TextClassification(params).build(words)["class"])
+    table, kernel = model.get_layer("embedding").get_weights()[0], model.get_layer("classes").get_weights()[0]
+    given = np.array([[1, 2, 1, 0], [3, 0, 0, 0], [0, 0, 0, 0]])
+    means = np.stack([table[[1, 2, 1]].mean(0), table[3], 0 * table[0]])
+    np.testing.assert_allclose(model(given, training=False), means @ kernel, atol=1e-6)
 
 
 def test_requests() -> None:

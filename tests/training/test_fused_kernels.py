@@ -81,7 +81,7 @@ def test_inference_is_that_of_keras(case):
 
 
 def test_left_to_keras():
-    """Other axes, dense features, subclasses, renormalisation and small epsilons are computed by Keras."""
+    """Other axes, types and ranks, subclasses, renormalisation and small epsilons are computed by Keras."""
 
     class Own(keras.layers.BatchNormalization):
         pass
@@ -90,6 +90,8 @@ def test_left_to_keras():
         keras.layers.BatchNormalization(axis=1),
         keras.layers.BatchNormalization(renorm=True),
         keras.layers.BatchNormalization(epsilon=1e-6),
+        keras.layers.BatchNormalization(dtype="float64"),
+        keras.layers.BatchNormalization(dtype="bfloat16"),
         Own(),
     ]
     x = y = keras.Input(IMAGES.shape[1:])
@@ -98,6 +100,41 @@ def test_left_to_keras():
     dense = keras.layers.BatchNormalization()
     use_fused_kernels(keras.Model(x, dense(keras.layers.Flatten()(y))))
     assert not any("call" in vars(layer) for layer in [*layers, dense])
+
+
+def test_integers_are_left_to_keras():
+    """The first layer of a network may take the bytes of images, which the kernel does not."""
+    x = keras.Input((2, 2, 1), dtype="uint8")
+    layer = keras.layers.BatchNormalization(momentum=0.0)
+    model = keras.Model(x, layer(x))
+    use_fused_kernels(model)
+    assert "call" in vars(layer)
+    pixels = np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1)
+    np.testing.assert_allclose(model(pixels, training=True).numpy().mean(), 0, atol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, [5.25], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_gradients_of_gradients(dtype):
+    """A penalty on gradients has the gradients of Keras, also behind other layers."""
+    found = []
+    for fuse in (False, True):
+        keras.utils.set_random_seed(3)
+        x = keras.Input(IMAGES.shape[1:])
+        y = keras.layers.Conv2D(3, 3, use_bias=False)(x)
+        model = keras.Model(x, keras.layers.BatchNormalization(dtype=dtype)(y))
+        if fuse:
+            use_fused_kernels(model)
+        images, weights = tf.constant(IMAGES), [each.value for each in model.trainable_variables]
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                loss = tf.reduce_sum(tf.sin(tf.cast(model(images, training=True), tf.float32)))
+            penalty = tf.reduce_sum(tape.gradient(loss, images) ** 2)
+        found.append([each.numpy() for each in outer.gradient(penalty, weights)])
+    tolerance = 1e-4 if dtype == "float32" else 0.05
+    for ours, theirs in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * np.abs(theirs).max())
 
 
 class Images(Scenario):
@@ -124,3 +161,23 @@ def test_a_run_with_and_without(make_trainer):
     assert sum(flags) == 1
     histories = [[row["loss"] for row in each.fit().history] for each in (plain, fused)]
     np.testing.assert_allclose(histories[1], histories[0], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_values_far_from_zero_under_xla(make_trainer):
+    """Under XLA, which computes the fused kernel less exactly, values with a large mean train as with Keras' layer."""
+
+    class Bright(Images):
+        def train_data(self):
+            return IMAGES + 5000, LABELS
+
+        def build(self, inputs):
+            x = keras.layers.BatchNormalization()(inputs)
+            return keras.layers.Dense(2)(keras.layers.Flatten()(x))
+
+    words = ("--train.batch_size", "8", "--trainer.jit_compile", "on", "--trainer.tune", "off")
+    losses = [
+        make_trainer(Bright, *words, "--trainer.fused_kernels", flag).fit().history[-1]["loss"]
+        for flag in ("true", "false")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

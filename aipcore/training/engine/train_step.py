@@ -26,6 +26,7 @@ from aipcore.distributed.strategy import Distribution
 from aipcore.scenario.losses import Tensors
 from aipcore.scenario.model import Graph, block_signature
 from aipcore.scenario.replica_metrics import ReplicaMetrics
+from aipcore.training.engine.batch_normalization import keras_kernels
 from aipcore.training.engine.ema import WeightAverage
 from aipcore.training.engine.step_log import StepLog
 from aipcore.training.engine.update import AnyStepUpdate, Batch, OptimizerUpdate, TargetUpdate
@@ -198,7 +199,8 @@ class TrainingLoop:
         for update in self.trained:
             update.sums_in_slices = not tf.config.list_logical_devices("GPU")
         try:
-            self._run(*block)
+            with keras_kernels():
+                self._run(*block)
         finally:
             for update in self.trained:
                 update.sums_in_slices = False

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
+from aip_plugins.scenarios.classes import checked_classes
 from aip_plugins.scenarios.image_classification.params import ImageParams
 from aip_plugins.scenarios.pretrained.params import Application, KerasHub
 
-from aipcore.errors import DataError
+from aipcore.errors import DataError, UsageError
 from aipcore.scenario import Evaluator, ListFileScenario, Sample, adapted_classes
 
 MODES = {"gray": "L", "rgb": "RGB"}
@@ -41,14 +42,22 @@ class ImageClassification(ListFileScenario):
             graph.check()
 
     def derived_params(self) -> ImageParams:
-        """Return the parameters with the classes, by default the names of the folders."""
-        if self.params.data.classes:
-            return self.params
+        """Return the parameters with the classes, by default the names of the folders.
+
+        Raises:
+            UsageError: the given classes or `top_k` cannot be used.
+            DataError: there is only one class.
+        """
+        classes = checked_classes(self.params.data.classes, self._found_classes)
+        most = max(self.params.data.top_k, default=0)
+        if most > len(classes):
+            raise UsageError(f"--data.top_k {most} is more than the {len(classes)} classes. Use a smaller number.")
+        return attrs.evolve(self.params, data=attrs.evolve(self.params.data, classes=classes))
+
+    def _found_classes(self) -> list[str]:
         if self.params.train.lists:
-            classes = sorted({path.parent.name for path in self.paths(self.params.train.lists, "train")})
-        else:
-            classes = [str(digit) for digit in range(10)]
-        return attrs.evolve(self.params, data=attrs.evolve(self.params.data, classes=tuple(classes)))
+            return sorted({path.parent.name for path in self.paths(self.params.train.lists, "train")})
+        return [str(digit) for digit in range(10)]
 
     def adapt_weights(self, path: str, source: Any, fresh: Any, before: Mapping[str, Any] | None) -> Any:
         """Return the weights of the output layer, in which known classes keep those of the source."""

@@ -157,7 +157,10 @@ def checkpoint_blocks(backbone: Any) -> None:
 
 def _recomputed(block: Any) -> Any:
     call = block.call
-    states = [each.state for layer in block._flatten_layers() for each in layer._seed_generators]
+    layers = list(block._flatten_layers())
+    # Seeds, and statistics such as those of batch normalization.
+    states = [each.state for layer in layers for each in layer._seed_generators]
+    states += [each for layer in layers for each in layer._non_trainable_variables]
 
     @functools.wraps(call)
     def recomputed(*args: Any, **kwargs: Any) -> Any:

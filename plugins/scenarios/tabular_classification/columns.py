@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+from aip_plugins.scenarios.classes import checked_classes
 from aip_plugins.scenarios.tabular_classification.params import Kind, TableData, input_name, named_kind
 from aip_plugins.scenarios.tabular_classification.table import Array, Table, is_number
 
@@ -19,6 +20,9 @@ FEW = 20
 
 MOST_CATEGORIES = 256
 """The most categories that are found in a column."""
+
+MOSTLY = 9
+"""The number of different numbers for each other text from which a column should have only numbers."""
 
 ROWS_PER_CLASS = 10
 """A target of numbers with fewer rows for each value on average looks continuous."""
@@ -33,6 +37,8 @@ def find_columns(table: Table, data: TableData) -> TableData:
     """
     target = _target(table, data)
     given = dict(map(named_kind, data.columns))
+    if len(given) < len(data.columns):
+        raise UsageError("--data.columns gives a column two kinds. Give each column one.")
     for option, names in {
         "ignore": data.ignore,
         "columns": given,
@@ -45,11 +51,22 @@ def find_columns(table: Table, data: TableData) -> TableData:
             f"{table.title}: column {[*table.names].index('') + 1} has no name. Name it in the first line, or remove "
             "it (in pandas, with to_csv(..., index=False))."
         )
+    for name in table.columns:
+        if name.startswith("__index_level_") and name not in given:
+            raise DataError(
+                f"{table.title}: the column {name} is the index of pandas. Leave it out with --data.ignore {name}, or "
+                "write the file with to_parquet(..., index=False)."
+            )
     used = {target, data.weight}
     for name in used & {*data.ignore}:
         raise UsageError(
             f"--data.ignore {name} is the {'target' if name == target else 'weight'}. Leave one of them out."
         )
+    for name, kind in given.items():
+        if name in used or name in data.ignore:
+            raise UsageError(
+                f"--data.columns {name}={kind} has no effect, because {name} is not an input. Leave it out."
+            )
     kinds = {name: given.get(name) or _kind(table, name) for name in table.columns if name not in used}
     if not kinds:
         raise DataError(f"{table.title} has no columns besides the target. Add columns to predict {target} from.")
@@ -63,7 +80,7 @@ def find_columns(table: Table, data: TableData) -> TableData:
         data,
         target=target,
         columns=tuple(f"{name}={kind}" for name, kind in kinds.items()),
-        classes=data.classes or _classes(table, target),
+        classes=checked_classes(data.classes, lambda: _classes(table, target)),
     )
 
 
@@ -91,7 +108,15 @@ def _kind(table: Table, name: str) -> Kind:
     texts = table.known(name)
     if texts and {text.casefold() for text in texts} <= {"true", "false"}:
         return "boolean"
-    return "number" if all(map(is_number, texts)) else "category"
+    others = {text for text in texts if not is_number(text)}
+    if len(texts) - len(others) > max(FEW, MOSTLY * len(others)) and others:
+        row = next(row for row, text in enumerate(table.columns[name], start=1) if text in others)
+        raise DataError(
+            f"{table.title}: the column {name} has numbers, but {table.columns[name][row - 1]!r} in row {row} is not "
+            "one. Correct such cells, add them to --data.missing, or set the kind with --data.columns "
+            f"{_words([f'{name}=category'])}."
+        )
+    return "category" if others else "number"
 
 
 def _refuse_useless(table: Table, kinds: dict[str, Kind], given: dict[str, Kind]) -> None:
@@ -207,7 +232,7 @@ def weights_of(table: Table, name: str) -> Array:
     """Return the weights of the rows, float32 of shape [rows].
 
     Raises:
-        DataError: a weight is missing or negative.
+        DataError: a weight is missing or negative, or all are 0.
     """
     weights = table.numbers(name)
     wrong = ~(weights >= 0)
@@ -217,6 +242,8 @@ def weights_of(table: Table, name: str) -> Array:
             f"{table.title}, row {row + 1} has the weight {weights[row]} in {name}. Give all rows a weight that is not "
             "negative."
         )
+    if not weights.any():
+        raise DataError(f"{table.title}: all rows have the weight 0 in {name}. Give some rows another weight.")
     return weights
 
 

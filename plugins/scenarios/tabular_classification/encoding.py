@@ -11,31 +11,37 @@ import tensorflow as tf
 from aip_plugins.scenarios.tabular_classification.params import MLP, GraphParams, Linear, input_name, named_kind
 
 
-class Number(keras.layers.Normalization):  # type: ignore[misc]
+class Number(keras.layers.Layer):  # type: ignore[misc]
     """A normalized number and a flag for a missing one, float32 [batch, 2] of [batch, 1].
 
-    Mean and variance are those of the known values. A missing value (NaN) becomes the mean, 0, with the flag 1. The
-    flag is always 0 if no value was missing in training, because its weights are not trained then.
+    Mean and deviation are those of the known values. If these are all equal, the deviation is 1. A missing value (NaN)
+    becomes the mean, 0, with the flag 1. The flag is always 0 if no value was missing in training, because its weights
+    are not trained then.
     """
 
     def build(self, input_shape: Any) -> None:
         """Create the state."""
-        self.flag = self.add_weight(name="flag", shape=(), initializer="zeros", trainable=False)
-        super().build(input_shape)
+        del input_shape
+        self.mean, self.deviation, self.flag = (
+            self.add_weight(name=name, shape=(), initializer="zeros", trainable=False)
+            for name in ("mean", "deviation", "flag")
+        )
 
     def adapt(self, data: Any) -> None:
-        """Compute mean and variance of the known values."""
-        values = np.concatenate([np.asarray(batch) for batch in data])
-        known = values[~np.isnan(values)][:, None]
-        super().adapt(known if len(known) else np.zeros((1, 1), np.float32))
+        """Compute mean and deviation of the known values, in float64."""
+        values = np.concatenate([np.asarray(batch, np.float64) for batch in data])
+        known = values[~np.isnan(values)]
+        self.build(values.shape)
+        self.mean.assign(known.mean() if len(known) else 0.0)
+        self.deviation.assign(known.std() if len(known) and np.ptp(known) else 1.0)
         self.flag.assign(float(len(known) < len(values)))
 
     def call(self, inputs: Any) -> Any:
         """Return the normalized numbers and flags."""
         missing = tf.math.is_nan(inputs)
-        numbers = super().call(tf.where(missing, tf.zeros_like(inputs), inputs))
-        flags = tf.cast(missing, numbers.dtype)
-        return tf.concat([numbers * (1 - flags), flags * tf.convert_to_tensor(self.flag)], axis=-1)
+        mean, deviation, flag = map(tf.convert_to_tensor, (self.mean, self.deviation, self.flag))
+        numbers = tf.where(missing, tf.zeros_like(inputs), (inputs - mean) / deviation)
+        return tf.concat([numbers, tf.cast(missing, numbers.dtype) * flag], axis=-1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return [batch, 2]."""
@@ -63,13 +69,23 @@ class Category(keras.layers.Layer):  # type: ignore[misc]
         return keras.KerasTensor((*inputs.shape[:-1], len(self.categories)), dtype=self.compute_dtype)
 
 
+class Boolean(Category):
+    """A one-hot encoding of the strings `true`, `false` and "", for which `True` and `TRUE` are `true`."""
+
+    def call(self, inputs: Any) -> Any:
+        """Return the encoding."""
+        spellings = (self.categories, *(tuple(map(change, self.categories)) for change in (str.title, str.upper)))
+        found = [tf.equal(inputs, tf.constant(each)) for each in spellings]
+        return tf.cast(found[0] | found[1] | found[2], self.compute_dtype)
+
+
 def feature_space(columns: Sequence[str]) -> keras.utils.FeatureSpace:
     """Return the encoding of columns, not adapted, as one vector."""
     space = keras.utils.FeatureSpace
     features = {
         input_name(name): space.feature("float32", Number(), "float")
         if kind == "number"
-        else space.feature("string", Category(), "float")
+        else space.feature("string", Boolean() if kind == "boolean" else Category(), "float")
         for name, kind in map(named_kind, columns)
     }
     return space(features, output_mode="concat")

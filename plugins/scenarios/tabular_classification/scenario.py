@@ -102,7 +102,8 @@ class TabularClassification(Scenario):
         """Return those of the validation rows; in aip lav and aip predict, all rows of `data.files` if given."""
         data = self.params.data
         if data.files:
-            return self._labelled(self._read(matching_files(data.files, SUFFIXES), [*self._names, str(data.target)]))
+            further = [name for name in (data.target, data.weight) if name]
+            return self._labelled(self._read(matching_files(data.files, SUFFIXES), [*self._names, *further]))
         if self.params.val.files:
             return self._labelled(self._read(self.params.val.files))
         return self._part(1) if data.val_share else None

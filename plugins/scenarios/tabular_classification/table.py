@@ -69,8 +69,8 @@ class Table:
         if wrong.any():
             row = int(wrong.argmax())
             raise DataError(
-                f"{self.title}, row {row + 1}: {name} is {column[row]!r}, which is not a finite number of float32. "
-                "Correct the value. If it stands for a missing one, add it to --data.missing."
+                f"{self.title}, row {row + 1}: {name} is {column.tolist()[row]!r}, which is not a finite number of "
+                "float32. Correct the value. If it stands for a missing one, add it to --data.missing."
             )
         return made
 
@@ -185,7 +185,7 @@ def _parquet(
     for path in files:
         try:
             with open_regular(path, limit=read_limit()) as file:
-                part = parquet.read_table(file)
+                part = parquet.ParquetFile(file).read()
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(f"{path} is not a readable Parquet file ({error}). Use another file.") from error
         wanted = columns or (parts[0] if parts else part).column_names
@@ -193,8 +193,15 @@ def _parquet(
             raise DataError(
                 f"{path} does not have the column {lacking[0]!r}; its columns: {', '.join(part.column_names)}."
             )
+        if twice := [name for name in wanted if part.column_names.count(name) > 1]:
+            raise DataError(f"{path} has several columns with the name {twice[0]}. Rename all but one.")
         parts.append(part.select(list(wanted)))
-    table = pyarrow.concat_tables(parts, promote_options="permissive")
+    try:
+        table = pyarrow.concat_tables(parts, promote_options="permissive")
+    except pyarrow.ArrowException as error:
+        raise DataError(
+            f"{files[0]} and other files cannot be joined ({error}). Store each column with one type in all files."
+        ) from error
     read = [name for name in table.column_names if name not in ignore]
     return {name: _arrow_column(name, table[name], files[0]) for name in read}, tuple(table.column_names)
 
@@ -204,14 +211,20 @@ def _arrow_column(name: str, column: Any, path: Path) -> Array:
     from pyarrow import types
 
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-    text = types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
+    texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_boolean)
+    text = any(test(kind) for test in texts)
     numbers = (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
     if not text and not any(test(kind) for test in numbers):
         raise DataError(
             f"{path}: the column {name} is of type {kind}. Leave it out with --data.ignore {name}, or store it as "
             "numbers, text or booleans."
         )
-    column = column.cast(kind).cast(pyarrow.string() if text else pyarrow.float64())
+    column = column.cast(kind)
+    try:
+        column = column.cast(pyarrow.string() if text else pyarrow.float64())
+    except pyarrow.ArrowInvalid:
+        # Integers beyond 2**53, such as ids, differ as texts only.
+        column, text = column.cast(pyarrow.string()), True
     if text:
         return np.array(column.fill_null("").to_pylist(), object)
     return np.asarray(column.to_numpy(), np.float64)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
+from aip_plugins.scenarios.classes import checked_classes
 from aip_plugins.scenarios.pretrained.params import KerasHub
 from aip_plugins.scenarios.text_classification.params import TextParams
 
@@ -47,10 +48,10 @@ class TextClassification(ListFileScenario):
 
     def derived_params(self) -> TextParams:
         """Return the parameters with the classes, by default those of the training texts."""
-        if self.params.data.classes:
-            return self.params
-        classes = tuple(sorted({sample.targets for sample in self.train_data()}))
-        return attrs.evolve(self.params, data=attrs.evolve(self.params.data, classes=classes))
+        found = checked_classes(
+            self.params.data.classes, lambda: sorted({sample.targets for sample in self.train_data()})
+        )
+        return attrs.evolve(self.params, data=attrs.evolve(self.params.data, classes=found))
 
     def adapt_weights(self, path: str, source: Any, fresh: Any, before: Mapping[str, Any] | None) -> Any:
         """Return the weights of the output layer, in which known classes keep those of the source."""
@@ -108,6 +109,8 @@ class TextClassification(ListFileScenario):
                 for row in rows:
                     if None in row or None in row.values():
                         raise DataError(f"{path}, line {rows.line_num} has more or fewer columns. Correct the line.")
+                    if targets and not row[data.label].strip():
+                        raise DataError(f"{path}, line {rows.line_num} has no {data.label}. Correct or remove it.")
                     place = {"path": f"{path}:{rows.line_num}"}
                     yield Sample(inputs=row[data.text], targets=row[data.label] if targets else None, meta=place)
         except OSError as error:
@@ -148,10 +151,12 @@ class TextClassification(ListFileScenario):
             from aip_plugins.scenarios.pretrained.networks import text_preset_logits
 
             return {"class": text_preset_logits(inputs, graph, classes)}
-        from keras import layers
+        from keras import layers, ops
 
-        embedded = layers.Embedding(graph.vocabulary, graph.units, mask_zero=True, name="embedding")(inputs)
-        features = layers.GlobalAveragePooling1D(name="average")(embedded)
+        embedded = layers.Embedding(graph.vocabulary, graph.units, name="embedding")(inputs)
+        known = ops.cast(ops.expand_dims(ops.not_equal(inputs, 0), -1), embedded.dtype)
+        # The average of Keras' GlobalAveragePooling1D is NaN for a text without words.
+        features = ops.sum(embedded * known, axis=1) / ops.maximum(ops.sum(known, axis=1), 1)
         features = layers.Dropout(graph.dropout, name="dropout")(features)
         return {"class": layers.Dense(classes, name="classes", dtype="float32")(features)}
 
