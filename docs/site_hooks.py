@@ -1,4 +1,4 @@
-"""Hooks for mkdocs: patterns in the navigation, and pages for the files of the repository."""
+"""Hooks for mkdocs: patterns in the navigation, pages for files of the repository, figures in the page's colors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,21 @@ CELL = re.compile(r"^\|.*\|$", re.MULTILINE)
 CODE = re.compile(r"`[^`\n]+`")
 """Rows of tables, and code in them. GitHub requires an escaped `|` there, and MkDocs would show the escape."""
 
+FIGURE = re.compile(r'<img alt="[^"]*" src="([^"]+\.svg)"[^>]*>')
+"""A picture that is a drawing. One with the class `aip-figure` takes its colors from the page."""
+
+TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".md": "markdown"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Replace the patterns of the navigation with the matching pages."""
+    """Replace the patterns of the navigation with the matching pages, and name the version in the footer."""
     docs = Path(config.docs_dir)
+    source = (docs.parent / "aipcore" / "__init__.py").read_text(encoding="utf-8")
+    version = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
+    assert version is not None
+    config.copyright = f"aip {version[1]}, licensed under Apache-2.0"
     named = set(_names(config.nav))
     config.nav = _expanded(config.nav, docs, named)
     return config
@@ -70,8 +79,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Redirect links that leave docs/ to the pages from `on_files`."""
-    del config, files
+    """Redirect links that leave docs/ to the pages from `on_files`, and list the decisions on their page."""
+    del config
+    if page.file.src_uri == "decisions/index.md":
+        found = [file for file in files.documentation_pages() if re.match(r"decisions/\d", file.src_uri)]
+        titles = sorted((PurePosixPath(file.src_uri).name, TITLE.search(file.content_string)) for file in found)
+        markdown += "\n" + "\n".join(f"* [{title[1] if title else name}]({name})" for name, title in titles)
 
     def led(match: re.Match[str]) -> str:
         path = _outside(page.file.src_uri, match[0])
@@ -84,11 +97,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Warn about external resources of a page. `--strict` turns this into an error."""
-    del config
+    """Insert figures, and warn about external resources of a page. `--strict` turns the warning into an error."""
+    folder = Path(config.docs_dir) / PurePosixPath(page.file.src_uri).parent
+    output = FIGURE.sub(lambda image: _figure(image, folder), output)
     for fetched in re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*", output):
         log.warning("%s loads an external resource: %s", page.file.src_uri, fetched)
     return output
+
+
+def _figure(image: re.Match[str], folder: Path) -> str:
+    """Return a drawing as part of the page, so that its text and lines have the colors of the page."""
+    text = (folder / image[1]).read_text(encoding="utf-8")
+    return text if 'class="aip-figure"' in text else image[0]
 
 
 def _with_its_lexer(match: re.Match[str]) -> str:
