@@ -15,8 +15,10 @@ from mkdocs.structure.pages import Page
 
 log = get_plugin_logger(__name__)
 
-LINK = re.compile(r"(?<=\]\()(\.\./[\w./-]+)(?=[)#])")
-"""Target of a link to a place outside the page's folder."""
+ROOT = Path(__file__).parents[1]
+
+LINK = re.compile(r"(?<=\]\()[\w.][\w./-]*(?=[)#])")
+"""Target of a relative link."""
 
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """A block of commands."""
@@ -36,7 +38,7 @@ LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Replace the patterns of the navigation with the matching pages, and name the version in the footer."""
     docs = Path(config.docs_dir)
-    source = (docs.parent / "aipcore" / "__init__.py").read_text(encoding="utf-8")
+    source = (ROOT / "aipcore" / "__init__.py").read_text(encoding="utf-8")
     version = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
     assert version is not None
     config.copyright = f"aip {version[1]}, licensed under Apache-2.0"
@@ -68,29 +70,35 @@ def _expanded(entry: Any, docs: Path, named: set[str]) -> Any:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add a page for each linked file or folder outside docs/."""
-    root = Path(config.config_file_path).parent
-    for file in list(files.documentation_pages()):
+    """Add a page for each linked file or folder outside docs/, and for those that its own text links."""
+    pages = list(files.documentation_pages())
+    for file in pages:
         for target in LINK.findall(file.content_string):
-            path = _outside(file.src_uri, target)
-            if path is not None and files.get_file_from_path(_page(path)) is None:
-                files.append(File.generated(config, _page(path), content=_content(root, path)))
+            path = _outside(file.src_uri, target) or "docs/"
+            if not path.startswith("docs/") and files.get_file_from_path(_page(path)) is None:
+                pages.append(File.generated(config, _page(path), content=_content(path)))
+                files.append(pages[-1])
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Redirect links that leave docs/ to the pages from `on_files`, and list the decisions on their page."""
     del config
-    if page.file.src_uri == "decisions/index.md":
+    uri = page.file.src_uri
+    if uri.startswith("files/") and "README" not in uri and "/docs/" not in uri:
+        page.meta["search"] = {"exclude": True}
+    elif uri.startswith("decisions/"):
+        page.meta["search"] = {"boost": 0.3}
+    if uri == "decisions/index.md":
         found = [file for file in files.documentation_pages() if re.match(r"decisions/\d", file.src_uri)]
         titles = sorted((PurePosixPath(file.src_uri).name, TITLE.search(file.content_string)) for file in found)
         markdown += "\n" + "\n".join(f"* [{title[1] if title else name}]({name})" for name, title in titles)
 
     def led(match: re.Match[str]) -> str:
-        path = _outside(page.file.src_uri, match[0])
+        path = _outside(uri, match[0])
         if path is None:
             return match[0]
-        return "../" * page.file.src_uri.count("/") + _page(path)
+        return "../" * uri.count("/") + (path.removeprefix("docs/") if path.startswith("docs/") else _page(path))
 
     markdown = BLOCK.sub(_with_its_lexer, LINK.sub(led, markdown))
     return CELL.sub(lambda row: CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), markdown)
@@ -116,25 +124,30 @@ def _with_its_lexer(match: re.Match[str]) -> str:
     return match[0] if match[1].startswith("$ ") else match[0].replace("```console", "```bash", 1)
 
 
-def _outside(page: str, target: str) -> str | None:
-    """Return the path in the repository of a link target; None if it is in docs/."""
-    path = normpath((PurePosixPath("docs") / page).parent / target)
-    return None if path == "docs" or path.startswith("docs/") else path
+def _outside(uri: str, target: str) -> str | None:
+    """Return the path in the repository of a link target; None if it is a page beside the linking one in docs/."""
+    generated = uri.startswith("files/")
+    source = PurePosixPath(uri.removeprefix("files/").removesuffix(".md") if generated else f"docs/{uri}")
+    path = normpath((source if (ROOT / source).is_dir() else source.parent) / target)
+    return path if (ROOT / path).exists() and (generated or not path.startswith("docs/")) else None
 
 
 def _page(path: str) -> str:
     return f"files/{path}.md"
 
 
-def _content(root: Path, path: str) -> str:
-    """Return the page of a file, or of all files of a folder."""
-    place = root / path
+def _content(path: str) -> str:
+    """Return the page of a file, or of all files of a folder. Its README is the beginning of the page."""
+    place = ROOT / path
+    if place.suffix == ".md":
+        return place.read_text(encoding="utf-8")
     if place.is_file():
         return f"# `{path}`\n\n{_fence(place)}"
-    parts = [f"# `{path}`\n"]
+    readme = place / "README.md"
+    parts = [readme.read_text(encoding="utf-8") if readme.exists() else f"# `{path}`\n"]
     for each in sorted(place.rglob("*")):
         hidden = any(part.startswith((".", "__pycache__")) or part.endswith("egg-info") for part in each.parts)
-        if each.is_file() and not hidden and each.suffix in LANGUAGES:
+        if each.is_file() and not hidden and each.suffix in LANGUAGES and each != readme:
             parts.append(f"## `{each.relative_to(place).as_posix()}`\n\n{_fence(each)}")
     return "\n".join(parts)
 
