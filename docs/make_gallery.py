@@ -29,16 +29,19 @@ SEED = "1"
 WIDTH, HEIGHT, TOP, BOTTOM, LEFT, GAP = 460, 176, 44, 26, 46, 22
 """Size of the picture and of the margins of a plot, in pixels."""
 
-STYLE = """<style>
-.aip-figure{max-width:100%;height:auto}
-.aip-figure text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:var(--text)}
-.aip-figure .grid{stroke:var(--text);stroke-opacity:.18}
-.aip-figure .curve{fill:none;stroke-width:2;stroke-linejoin:round}
-.aip-figure .c0{stroke:var(--c0)} .aip-figure .c1{stroke:var(--c1)} .aip-figure .best{fill:var(--c1)}
-.aip-figure{--text:var(--md-default-fg-color--light,#4a5361);--c0:#3b5bdb;--c1:#c2410c}
-@media(prefers-color-scheme:dark){.aip-figure{--text:var(--md-default-fg-color--light,#b4bcc8);--c0:#91a7ff;--c1:#ff9f5a}}
-[data-md-color-scheme=default] .aip-figure{--c0:#3b5bdb;--c1:#c2410c}
-[data-md-color-scheme=slate] .aip-figure{--c0:#91a7ff;--c1:#ff9f5a}
+LIGHT = "{--text:#55606d;--c0:#3b5bdb;--c1:#c2410c}"
+DARK = "{--text:#b4bcc8;--c0:#91a7ff;--c1:#ff9f5a}"
+STYLE = f"""<style>
+.aip-figure{{max-width:100%;height:auto}}
+.aip-figure text{{font-size:12px;font-family:var(--md-text-font-family,system-ui,sans-serif);fill:var(--text)}}
+.aip-figure .title{{font-weight:600}}
+.aip-figure .grid{{stroke:var(--text);stroke-opacity:.25}}
+.aip-figure .curve{{fill:none;stroke-width:2;stroke-linejoin:round}}
+.aip-figure .c0{{stroke:var(--c0)}} .aip-figure .c1{{stroke:var(--c1)}} .aip-figure .best{{fill:var(--c1)}}
+.aip-figure{LIGHT}
+@media(prefers-color-scheme:dark){{.aip-figure{DARK}}}
+[data-md-color-scheme=default] .aip-figure{LIGHT}
+[data-md-color-scheme=slate] .aip-figure{DARK}
 </style>"""
 """The colors of the page on the site, and of the system elsewhere."""
 
@@ -123,14 +126,14 @@ def plots(events: Sequence[dict[str, Any]]) -> Iterator[Plot]:
 
 def drawn(charts: Sequence[Plot], alt: str) -> str:
     """Return the picture."""
-    width = (WIDTH - LEFT * 2 - GAP) / 2
+    width = WIDTH / len(charts) - LEFT - GAP / 2
     parts = [
         f'<svg class="aip-figure" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
         f'height="{HEIGHT}" role="img" aria-label="{alt}">',
         STYLE,
         _legend(charts[0]),
     ]
-    parts += [_plot(chart, LEFT + number * (width + LEFT + GAP), width) for number, chart in enumerate(charts)]
+    parts += [_plot(chart, LEFT + number * (width + LEFT + GAP / 2), width) for number, chart in enumerate(charts)]
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -162,7 +165,7 @@ def _plot(chart: Plot, left: float, width: float) -> str:
     def y(value: float) -> float:
         return TOP + height * (high - scale(value)) / (high - low)
 
-    parts = [f'<text x="{left:.0f}" y="{TOP - 9}" font-weight="600">{chart.title}</text>']
+    parts = [f'<text x="{left:.0f}" y="{TOP - 9}" class="title">{chart.title}</text>']
     for tick in _ticks(low, high, logarithmic):
         parts.append(
             f'<path class="grid" d="M{left:.0f},{y(tick):.1f}h{width:.0f}"/>'

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from itertools import cycle
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import Any
@@ -29,6 +31,10 @@ CODE = re.compile(r"`[^`\n]+`")
 
 FIGURE = re.compile(r'<img alt="[^"]*" src="([^"]+\.svg)"[^>]*>')
 """A picture that is a drawing. One with the class `aip-figure` takes its colors from the page."""
+
+TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+OPTION = re.compile(r"<code>([^<\n]{0,30}-[^<\n]{0,30})</code>")
+"""Short code with a hyphen, after which a browser would break the line."""
 
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
@@ -104,6 +110,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return CELL.sub(lambda row: CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), markdown)
 
 
+def on_page_content(output: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Label the cells of tables, for narrow screens, and keep options in one piece."""
+    del page, config, files
+    return TABLE.sub(_labelled, OPTION.sub(r'<code class="option">\1</code>', output))
+
+
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Insert figures, and warn about external resources of a page. `--strict` turns the warning into an error."""
     folder = Path(config.docs_dir) / PurePosixPath(page.file.src_uri).parent
@@ -113,9 +125,21 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     return output
 
 
+def _labelled(table: re.Match[str]) -> str:
+    """Return a table whose cells name their columns. A wide table of numbers is scrolled instead."""
+    headings = [re.sub(r"<[^>]+>", "", each) for each in re.findall(r"<th\b[^>]*>(.*?)</th>", table[0], re.DOTALL)]
+    if not 2 <= len(headings) <= 5:
+        return table[0]
+    labels = cycle(["", *headings[1:]])
+    cells = re.sub(r"<td\b", lambda _: f'<td data-label="{html.escape(next(labels), quote=True)}"', table[0])
+    return cells.replace("<table>", "<table data-stacked>", 1)
+
+
 def _figure(image: re.Match[str], folder: Path) -> str:
     """Return a drawing as part of the page, so that its text and lines have the colors of the page."""
-    text = (folder / image[1]).read_text(encoding="utf-8")
+    path = folder / image[1]
+    # mkdocs warns about a missing picture.
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     return text if 'class="aip-figure"' in text else image[0]
 
 
