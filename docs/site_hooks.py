@@ -38,6 +38,9 @@ OPTION = re.compile(r"<code>([^<\n]{0,30}-[^<\n]{0,30})</code>")
 
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
+BOOSTS = {"decisions/": 0.1, "files/": 0.4, "benchmarks": 0.4, "coming-from-": 0.5, "howto/": 1.5, "parameters": 1.5}
+"""Weights of pages in the search, by the beginnings of their names."""
+
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".md": "markdown"}
 
 
@@ -93,8 +96,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     uri = page.file.src_uri
     if uri.startswith("files/") and "README" not in uri and "/docs/" not in uri:
         page.meta["search"] = {"exclude": True}
-    elif uri.startswith("decisions/"):
-        page.meta["search"] = {"boost": 0.3}
+    elif boosts := [boost for start, boost in BOOSTS.items() if uri.startswith(start)]:
+        page.meta["search"] = {"boost": boosts[0]}
     if uri == "decisions/index.md":
         found = [file for file in files.documentation_pages() if re.match(r"decisions/\d", file.src_uri)]
         titles = sorted((PurePosixPath(file.src_uri).name, TITLE.search(file.content_string)) for file in found)
