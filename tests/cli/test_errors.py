@@ -57,8 +57,6 @@ def greeting(install):
         (["zzz"], "There is no command 'zzz'; available: train, "),
         (["tutorial"], "There is no command 'tutorial'; did you mean aip train tutorial?"),
         (["mine.py"], "There is no command 'mine.py'; did you mean aip train mine.py?"),
-        (["train", "tutorial", "-trainer.epochs", "3"], "Values follow an option: --trainer.epochs."),
-        (["train", "tutorial", "trainer.epochs=3"], "Values follow an option: --trainer.epochs 3."),
         (["--debg"], "No such option '--debg'. Did you mean '--debug'?"),
         (
             ["-p", "optimizers", "plugins", "list"],
