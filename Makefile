@@ -8,7 +8,7 @@ MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 PARALLEL = --dist loadfile --no-loadscope-reorder
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: tutorial test test-slow check format docs bench changelog release clean
+.PHONY: tutorial test test-slow check format docs publish-docs bench changelog release clean
 
 tutorial: $(VENV)/.installed
 	$(BIN)/aip train tutorial
@@ -36,6 +36,12 @@ format: $(VENV)/.installed-check
 docs: $(VENV)/.installed-docs
 	for page in commands reference hooks api checks parity hints; do $(BIN)/python docs/make_$$page.py || exit 1; done
 	$(MKDOCS) build --strict
+
+# Adds the site of this version to the branch gh-pages, beside the earlier ones. See RELEASING.md.
+publish-docs: $(VENV)/.installed-docs
+	PATH=$(CURDIR)/$(BIN):$$PATH NO_MKDOCS_2_WARNING=1 $(BIN)/mike deploy --update-aliases \
+		$$($(BIN)/python -c 'import aipcore; print(aipcore.__version__.rpartition(".")[0])') latest
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/mike set-default latest
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/report.py

@@ -1,4 +1,4 @@
-"""Writes files like those that the pages speak of into the working folder: `scans/`, `photos/`, `lines/`, tables."""
+"""Write files like those of the pages into the working folder: `scans/`, `photos/`, `lines/`, arrays, tables."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ def lines() -> None:
         Path(f"lines/{part}.lst").write_text("".join(f"{part}-{i}.png\n" for i in range(len(words))), encoding="utf-8")
 
 
+def points() -> None:
+    """Arrays of points and their classes."""
+    import numpy as np
+
+    x = np.random.default_rng(1).normal(size=(1000, 2)).astype("float32")
+    np.savez("points.npz", x=x, y=(np.hypot(*x.T) > 1).astype("int32"))
+
+
 def penguins() -> None:
     """A table of penguins with their species, and one of other rows without it."""
     header, *rows = INCLUDED.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -55,4 +63,4 @@ def penguins() -> None:
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        {"scans": scans, "photos": photos, "lines": lines, "penguins": penguins}[name]()
+        {"scans": scans, "photos": photos, "lines": lines, "points": points, "penguins": penguins}[name]()

@@ -52,7 +52,7 @@ class Command:
         """The words as parsed by a shell, up to a pipe or redirection."""
         words: list[str] = []
         for word in shlex.split(self.text, comments=True):
-            if word in ("|", ">", "&&", ";"):
+            if word in ("|", ">", "&&", ";", "&"):
                 break
             words.append(word)
         return words

@@ -106,6 +106,8 @@ class AipGroup(Group):
         if command is None:
             names = self.list_commands(ctx)
             near = nearest(args[0], names)
+            if args[0].endswith(".py") or get_plugin_manager().has("scenario", args[0]):
+                near = [f"aip train {args[0]}"]
             hint = f"did you mean {one_of(near)}?" if near else f"available: {', '.join(names)}."
             raise UsageError(f"There is no command {args[0]!r}; {hint}")
         return args[0], command, args[1:]

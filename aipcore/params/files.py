@@ -272,7 +272,11 @@ class Layer:
                 options.append(Option(written, (value,) if value else (), closed=bool(equals)))
                 continue
             if not options:
-                raise ParamsError(f"Unexpected argument {word!r}. Values follow an option: --OPTION {word}.")
+                name, equals, value = word.removeprefix("-").partition("=")
+                option = f"--OPTION {word}"
+                if name[:1].isalpha() and (equals or word.startswith("-")):
+                    option = f"--{name} {value}".rstrip()
+                raise ParamsError(f"Unexpected argument {word!r}. Values follow an option: {option}.")
             last = options[-1]
             options[-1] = attrs.evolve(last, words=(*last.words, word))
         seen: set[str] = set()

@@ -55,6 +55,8 @@ def greeting(install):
     [
         (["trainn"], "There is no command 'trainn'; did you mean train?"),
         (["zzz"], "There is no command 'zzz'; available: train, "),
+        (["tutorial"], "There is no command 'tutorial'; did you mean aip train tutorial?"),
+        (["mine.py"], "There is no command 'mine.py'; did you mean aip train mine.py?"),
         (["--debg"], "No such option '--debg'. Did you mean '--debug'?"),
         (
             ["-p", "optimizers", "plugins", "list"],

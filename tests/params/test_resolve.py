@@ -320,6 +320,8 @@ ERRORS = {
     "--optimizer adam --trainer.optimizer adam": "are the same option. Give it once.",
     "--callbacks csvlog --callbacks.csvlog.file a --callbacks.csv_log.file b": "are the same option. Give it once.",
     "stray": "Unexpected argument 'stray'. Values follow an option: --OPTION stray.",
+    "-trainer.epochs 3": "Unexpected argument '-trainer.epochs'. Values follow an option: --trainer.epochs.",
+    "trainer.epochs=3": "Unexpected argument 'trainer.epochs=3'. Values follow an option: --trainer.epochs 3.",
 }
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -120,6 +121,46 @@ def test_failing_pages_fail(tmp_path: Path) -> None:
 def test_comparing_output(shown: str, said: str, exact: bool, same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Errors are compared exactly; in other output, numbers may differ and lines be omitted, in the same order."""
     assert module("run_blocks", monkeypatch).matches(shown, said, exact=exact) is same
+
+
+def test_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each example is on the page of examples, and each curve there is a small picture of a run."""
+    gallery = module("make_gallery", monkeypatch)
+    text = gallery.PAGE.read_text(encoding="utf-8")
+    examples = ROOT / "examples"
+    files = [path for path in examples.rglob("*.py") if "Scenario" in path.read_text(encoding="utf-8")]
+    names = {path.relative_to(ROOT).parts[1] for path in files if path.parent == examples or "src" in path.parts}
+    assert {name for name in names if f"../examples/{name}" not in text} == set()
+    found = gallery.pictures()
+    assert len(found) > 20
+    for name, commands in found.items():
+        assert any(command.startswith("aip train ") for command in commands), name
+        picture = (DOCS / "images" / "gallery" / f"{name}.svg").read_text(encoding="utf-8")
+        assert len(picture) < 12_000
+        assert "<polyline" in picture
+        assert 'class="aip-figure"' in picture
+    shown = " ".join(command for commands in found.values() for command in commands)
+    assert [path.name for path in examples.glob("*.py") if path in files and f"examples/{path.name}" not in shown] == []
+
+
+def test_figures_take_the_colors_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure is part of its page on the site, and any other picture stays a picture."""
+    pytest.importorskip("mkdocs", reason="mkdocs is in the extra docs")
+    hooks = module("site_hooks", monkeypatch)
+    for name, inserted in {"data-flow": True, "train": False}.items():
+        image = hooks.FIGURE.fullmatch(f'<img alt="x" src="images/{name}.svg" width="900" />')
+        assert hooks._figure(image, DOCS).startswith("<svg" if inserted else "<img")
+
+
+def test_extras_are_documented() -> None:
+    """The page on installation has a row for each extra that a user of aip may need."""
+    text = (DOCS / "install.md").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert [name for name in extras if name not in DEVELOPMENT and f"`{name}`" not in text] == []
+
+
+DEVELOPMENT = {"test", "docs", "bench", "check"}
+"""Extras for the development of aip itself."""
 
 
 @pytest.mark.slow
