@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +43,34 @@ def start(script: str, count: int, *words: str) -> list[tuple[int, str, str]]:
             worker.kill()
 
 
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], dict[str, Any]]:
+    """Return a function that runs `several_workers.py` once for a number of workers and few or all cases."""
+    folder = tmp_path_factory.mktemp("workers")
+
+    @cache
+    def run(count: int, which: str) -> dict[str, Any]:
+        if count == 4:
+            # The four workers continue a run of the two.
+            run(2, which)
+        ended = start("several_workers.py", count, str(folder / f"{count}-{which}"), which)
+        for code, _, err in ended:
+            assert code == 0, err
+        assert [out for _, out, _ in ended[1:]] == [""] * (count - 1)
+        results: dict[str, Any] = json.loads(ended[0][1].splitlines()[-1])
+        return {**results, "count": count, "which": which}
+
+    return run
+
+
 @pytest.fixture(
     scope="module",
     params=[(2, "few"), *(pytest.param((count, "all"), marks=pytest.mark.slow) for count in (2, 4))],
     ids=["two workers, few cases", "two workers", "four workers"],
 )
-def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def found(request: pytest.FixtureRequest, results: Callable[[int, str], dict[str, Any]]) -> dict[str, Any]:
     """Return the result of `several_workers.py`."""
-    count, which = request.param
-    ended = start("several_workers.py", count, str(tmp_path_factory.mktemp("workers")), which)
-    for code, _, err in ended:
-        assert code == 0, err
-    assert [out for _, out, _ in ended[1:]] == [""] * (count - 1)
-    results: dict[str, Any] = json.loads(ended[0][1].splitlines()[-1])
-    return {**results, "count": count, "which": which}
+    return results(*request.param)
 
 
 CASES = {"few": ("everything", "streamed"), "all": ("everything", "accumulated", "ragged", "streamed")}
@@ -89,6 +105,16 @@ def test_resumes_exactly(found: dict[str, Any]) -> None:
     assert found["resumed in"] == 1
     assert found["same history"]
     assert found["different after resuming"] == []
+
+
+@pytest.mark.slow
+def test_moves_to_other_numbers_of_devices(results: Callable[[int, str], dict[str, Any]]) -> None:
+    """A run on 1, 2, 4 and 1 devices, moved within epochs and groups of batches, gives the numbers of one device."""
+    found = results(2, "all") | results(4, "all")
+    for where in ("on 2", "on 4", "on 1"):
+        ours, theirs = found[f"moved {where}"]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6, err_msg=where)
+        assert found[f"moved distance {where}"] < 1e-5, where
 
 
 def test_all_know_the_same(found: dict[str, Any]) -> None:
