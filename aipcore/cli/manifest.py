@@ -57,16 +57,11 @@ def manifest(options: Mapping[str, Any], folder: str, start: Sequence[str], resu
 
 def _choice(folder: str, start: Sequence[str], resume: Sequence[str] | None) -> list[str]:
     """Return the lines of a script that set its arguments: to the words of a new run, or of a resumed one."""
+    begin = f"set -- {shlex.join(start)}"
     if resume is None:
-        return [f"set -- {shlex.join(start)}"]
+        return [begin]
     record = shlex.quote(str(PurePosixPath(folder) / "run.json"))
-    return [
-        f"if [ -e {record} ]; then",
-        f"  set -- {shlex.join(resume)}",
-        "else",
-        f"  set -- {shlex.join(start)}",
-        "fi",
-    ]
+    return [f"if [ -e {record} ]; then", f"  set -- {shlex.join(resume)}", "else", f"  {begin}", "fi"]
 
 
 def _of_kubernetes(name: str, options: Mapping[str, Any], folder: PurePosixPath) -> dict[str, Any]:
