@@ -64,7 +64,7 @@ class _Launch(Command):
 @click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPUs of each process, for --print.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...", shell_complete=complete_words)
 @click.pass_context
-def command(ctx: click.Context, workers: int, port_base: int | None, words: tuple[str, ...], **printed: Any) -> None:
+def command(ctx: click.Context, /, workers: int, port_base: int | None, words: tuple[str, ...], **printed: Any) -> None:
     """Train with several processes on this machine (distributed training).
 
     \b
