@@ -225,7 +225,7 @@ def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -
 
 @pytest.mark.slow
 def test_launch_resumes(tmp_path: Path) -> None:
-    """A worker is killed: all end with one message, and two resume bit-identically, one process to 1e-6."""
+    """A worker is killed: all end with one message, and two resume bit-identically, one process to 1e-5."""
     words = ("--trainer.epochs", "6", "--trainer.random_seed", "5", "--trainer.tune", "off",
              "--trainer.calc_ema", "0.9", "--checkpoint.every_steps", "30", "--train.batch_size", "15")  # fmt: skip
     whole = launch(tmp_path, "--workers", "2", "train", "tutorial", *words, "--trainer.output_dir", "whole")
@@ -257,7 +257,7 @@ def test_launch_resumes(tmp_path: Path) -> None:
     assert "The checkpoint is from 2 devices, and this run has 1 device." in moved.stdout
     history = read_checkpoint(newest_checkpoint(tmp_path / "alone" / "checkpoint")).progress["history"]
     for ours, theirs in zip(history, stored[0].progress["history"], strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-6, abs=1e-6)
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
 
 
 def alive(pid: int) -> bool:
