@@ -60,7 +60,7 @@ def _choice(folder: str, start: Sequence[str], resume: Sequence[str] | None) -> 
     begin = f"set -- {shlex.join(start)}"
     if resume is None:
         return [begin]
-    record = shlex.quote(str(PurePosixPath(folder) / "run.json"))
+    record = shlex.quote(str(PurePosixPath(folder) / "params.json"))
     return [f"if [ -e {record} ]; then", f"  set -- {shlex.join(resume)}", "else", f"  {begin}", "fi"]
 
 

@@ -12,7 +12,7 @@
 
 # Two minutes before the time limit each process gets SIGTERM, and the run stops with a checkpoint. If one process ends,
 # all end; --kill-on-bad-exit also ends tasks that are not connected to the others yet.
-if [ -e runs/digits/run.json ]; then
+if [ -e runs/digits/params.json ]; then
   set -- resume runs/digits
 else
   set -- train tutorial --train.batch_size 1024 --trainer.output_dir runs/digits --device.strategy multi_worker

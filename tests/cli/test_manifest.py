@@ -175,7 +175,7 @@ def test_kubernetes(fork_aip: Any, play: Any, tmp_path: Path) -> None:
         assert cluster.index == index
         assert found == [*words, "--device.strategy", "multi_worker"]
     folder.mkdir(parents=True)
-    (folder / "run.json").touch()
+    (folder / "params.json").touch()
     assert play(script, JOB_COMPLETION_INDEX="0")[0] == ["resume", str(folder)]
 
 
@@ -191,7 +191,7 @@ def test_slurm(fork_aip: Any, play: Any, tmp_path: Path) -> None:
     words, first = play(done.stdout, SLURM_CPUS_PER_TASK="8")
     assert words == [*step, *RUN, "a run", "--device.strategy", "multi_worker", "--device.slurm_port", "7000"]
     (tmp_path / "a run").mkdir()
-    (tmp_path / "a run" / "run.json").touch()
+    (tmp_path / "a run" / "params.json").touch()
     words, second = play(done.stdout)
     assert words == [step[0], "aip", "resume", "a run"]
     secrets = {each["AIP_CLUSTER_SECRET"] for each in (first, second)}
@@ -210,7 +210,7 @@ def test_slurm(fork_aip: Any, play: Any, tmp_path: Path) -> None:
 def test_resumes(fork_aip: Any, play: Any, tmp_path: Path, words: tuple[str, ...], expected: list[str]) -> None:
     """A run is resumed with any number of processes, and with `--trust` if it names code or addresses."""
     (tmp_path / "r").mkdir()
-    (tmp_path / "r" / "run.json").touch()
+    (tmp_path / "r" / "params.json").touch()
     found, _ = play(fork_aip("launch", "--workers", "2", "--print", "slurm", *words).stdout)
     strategy = ["--device.strategy", "multi_worker"] if words[0] == "resume" else []
     assert found[2:] == [*expected, *strategy]
