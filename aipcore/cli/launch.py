@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -13,6 +14,7 @@ from aipcore.cli.completion import complete_words
 from aipcore.cli.style import Command
 from aipcore.distributed.launcher import Launch, free_ports, gpu_shares
 from aipcore.errors import UsageError
+from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params.names import count
 from aipcore.streams import make_output_optional
 
@@ -52,13 +54,22 @@ class _Launch(Command):
     metavar="N",
     help="Port of the first worker. The others use the next ports. By default, free ports are used.",
 )
+@click.option(
+    "--print",
+    type=click.Choice(("k8s", "slurm")),
+    help="Print a manifest for a cluster, and start nothing. k8s is a Kubernetes job, slurm a batch script.",
+)
+@click.option("--image", metavar="IMAGE", help="Container image of the processes, for --print k8s.")
+@click.option("--gpus", type=click.IntRange(0), metavar="N", help="GPUs of each process, for --print.")
+@click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPUs of each process, for --print.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...", shell_complete=complete_words)
 @click.pass_context
-def command(ctx: click.Context, workers: int, port_base: int | None, words: tuple[str, ...]) -> None:
+def command(ctx: click.Context, /, workers: int, port_base: int | None, words: tuple[str, ...], **printed: Any) -> None:
     """Train with several processes on this machine (distributed training).
 
     \b
       aip launch --workers 2 train tutorial --train.batch_size 64
+      aip launch --workers 4 --print slurm train tutorial --trainer.output_dir /shared/run
 
     Each process gets TF_CONFIG, a new AIP_CLUSTER_SECRET, --device.strategy multi_worker and its share of the GPUs.
     The first process, the chief, prints as usual. Lines of the others begin with [worker N].
@@ -73,6 +84,12 @@ def command(ctx: click.Context, workers: int, port_base: int | None, words: tupl
         from aipcore.cli.main import main
 
         sys.exit(main([*_options_of_aip(ctx), *words]))
+    if printed["print"] is not None:
+        click.echo(_manifest(ctx, words), nl=False)
+        return
+    unused = next((option for option, value in printed.items() if value is not None), None)
+    if unused is not None:
+        raise UsageError(f"--{unused} is only used with --print k8s or --print slurm. Leave it out.")
     ports = free_ports(workers) if port_base is None else list(range(port_base, port_base + workers))
     if ports[-1] > 65535:
         raise UsageError(f"--port-base {port_base} leaves no room for {count(workers, 'worker')}. Choose a lower port.")
@@ -89,11 +106,39 @@ def _options_of_aip(ctx: click.Context) -> list[str]:
 
 
 def _strategy(words: Sequence[str]) -> list[str]:
+    given = _value(words, "device.strategy")
+    if given is None:
+        return [STRATEGY, "multi_worker"]
+    if given.replace("-", "_").lower() != "multi_worker":
+        raise UsageError(f"{STRATEGY} {given} cannot be used with aip launch. Write {STRATEGY} multi_worker.")
+    return []
+
+
+def _value(words: Sequence[str], path: str) -> str | None:
+    """Return the value of a parameter of the trainer, by its dotted path; None if it is not given."""
     for position, word in enumerate(words):
-        option, equals, value = word.replace("-", "_").partition("=")
-        if option in ("__device.strategy", "__trainer.device.strategy"):
-            given = value if equals else "".join(words[position + 1 : position + 2])
-            if given.replace("-", "_").lower() != "multi_worker":
-                raise UsageError(f"{STRATEGY} {given} cannot be used with aip launch. Write {STRATEGY} multi_worker.")
-            return []
-    return [STRATEGY, "multi_worker"]
+        option, equals, _ = word.replace("-", "_").partition("=")
+        if option in (f"__{path}", f"__trainer.{path}"):
+            return word.partition("=")[2] if equals else "".join(words[position + 1 : position + 2])
+    return None
+
+
+def _manifest(ctx: click.Context, words: tuple[str, ...]) -> str:
+    from aipcore.cli.manifest import manifest
+
+    own, resumes = _options_of_aip(ctx), words[0] == "resume"
+    folder = "".join(words[1:2]) if resumes else _value(words, "output_dir")
+    if not folder or folder.startswith("-"):
+        where = "Write resume DIR" if resumes else "Add --trainer.output_dir DIR"
+        raise UsageError(f"--print needs the run folder, on a file system that all processes share. {where}.")
+    start, port = [*own, *words, *_strategy(words)], ctx.params["port_base"]
+    if ctx.params["print"] == "slurm" and port is not None:
+        start += ["--device.slurm_port", str(port)]
+    return manifest(ctx.params, folder, start, None if resumes else [*own, "resume", folder, *_trust(words)])
+
+
+def _trust(words: Sequence[str]) -> list[str]:
+    """Return `--trust` if a run cannot be resumed without it: it names code or addresses."""
+    scenario = words[1] if len(words) > 1 else ""
+    named = any("://" in word or word.startswith("--params") for word in words)
+    return ["--trust"] if named or not get_plugin_manager().has("scenario", scenario) else []

@@ -98,7 +98,8 @@ def require_secret(cluster: Cluster) -> None:
 def _no_cluster() -> UsageError:
     return UsageError(
         "--device.strategy multi_worker needs the addresses of its workers. Set TF_CONFIG for each worker, such as "
-        f"{EXAMPLE}, or start the workers with srun. To try it on this machine, run aip launch --workers 2 train ..."
+        f"{EXAMPLE}, or start the workers with srun. To try it on this machine, run aip launch --workers 2 train ... "
+        "To resume a run with this process alone, add --device.strategy none."
     )
 
 

@@ -239,6 +239,21 @@ class ReplicaVariables:
         """The shape of each variable."""
         return self.values[0].shape
 
+    @property
+    def aggregation(self) -> str:
+        """The kind of `merge` that gives one value for all replicas: "sum", unless Keras' variables name another."""
+        own = self.values[0].aggregation
+        return own if isinstance(own, str) else "sum"
+
+
+def merge(aggregation: str, parts: Sequence[Any]) -> Any:
+    """Return one value for those of all replicas."""
+    if aggregation == "sum":
+        return sum(parts)
+    if aggregation == "mean":
+        return sum(parts) / len(parts)
+    return parts[0]
+
 
 def _share(size: int, part: int, parts: int) -> slice:
     """Return one of `parts` slices of equal size, or larger by one."""

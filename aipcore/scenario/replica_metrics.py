@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from aipcore.distributed.strategy import Distribution, ReplicaVariables
+from aipcore.distributed.strategy import Distribution, ReplicaVariables, merge
 from aipcore.errors import ScenarioError
 from aipcore.scenario.losses import LossTerm, Tensors
 from aipcore.scenario.metrics import LossMean, MetricSet, UpdateLosses
@@ -78,7 +78,7 @@ class ReplicaMetrics:
         if self._distribution.replicas > 1:
             values = [[variable.numpy() for variable in each.variables] for each in self.sets]
             for merged, *parts in zip(self._merged.variables, *self._distribution.gather(values), strict=True):
-                merged.assign(_merge(merged.aggregation, parts))
+                merged.assign(merge(merged.aggregation, parts))
         return self._merged.result()
 
 
@@ -96,7 +96,7 @@ def require_sums(make: Callable[[], MetricSet]) -> None:
     for metrics, part in zip((whole, *halves), bounds, strict=True):
         metrics.update(*({name: column[part] for name, column in side.items()} for side in whole.example))
     for first, second in zip(*(half.variables for half in halves), strict=True):
-        first.assign(_merge(first.aggregation, [first.numpy(), second.numpy()]))
+        first.assign(merge(first.aggregation, [first.numpy(), second.numpy()]))
     expected, found = whole.result(), halves[0].result()
     for name in whole.by_name:
         for key in (key for key in expected if key == name or key.startswith(f"{name}_")):
@@ -105,11 +105,3 @@ def require_sums(make: Callable[[], MetricSet]) -> None:
                     f"The metric {name} is {found[key]:.4g} for the sum of two half batches and {expected[key]:.4g} "
                     "for the whole batch. Its state cannot be summed over devices. Use one device, or an evaluator."
                 )
-
-
-def _merge(aggregation: str, parts: Sequence[Any]) -> Any:
-    if aggregation == "sum":
-        return sum(parts)
-    if aggregation == "mean":
-        return sum(parts) / len(parts)
-    return parts[0]

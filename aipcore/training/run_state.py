@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from aipcore.training.monitor import Monitor
 from aipcore.training.steps import Steps
 from aipcore.training.variables import VariableState
 
+logger = logging.getLogger("aipcore.training")
+
 STREAM = "stream/"
 """Prefix of the names of arrays that belong to the position in a stream."""
 
@@ -30,6 +33,10 @@ PLACE = ("step", "epoch")
 
 GROUP = "loop/group_"
 """Prefix of the names of the variables of gradient accumulation."""
+
+
+MOST_REPLICAS = 4096
+"""Maximum number of replicas in a checkpoint: each costs time when it is loaded for another number."""
 
 
 class RunState:
@@ -161,6 +168,7 @@ class RunState:
             "batching": attrs.asdict(self.batching),
             "accumulate_steps": self.accumulate_steps,
             "seed": self.seed,
+            "replicas": self.variables.replicas,
             "stopped": self.stopped,
             "history": list(self.history),
             "validations": list(self.validations),
@@ -212,6 +220,9 @@ class RunState:
             updates = None if updates is None else int(updates)
             callbacks = dict(progress["callbacks"])
             seed, stopped = int(progress["seed"]), str(progress.get("stopped") or "")
+            replicas = int(progress.get("replicas", self.variables.replicas))
+            if not 1 <= replicas <= MOST_REPLICAS:
+                raise ValueError(f"{replicas} replicas")
             stream = callback_state.put_together(progress.get("stream"), of_stream)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise TrainingError(
@@ -242,14 +253,22 @@ class RunState:
                     f"The checkpoint's position in the stream is not valid ({type(error).__name__}: {error}). "
                     "Use another checkpoint."
                 ) from error
-        self.variables.write(arrays)
+        self.variables.write(arrays, replicas)
+        if replicas != self.variables.replicas:
+            logger.info(
+                "The checkpoint is from %s, and this run has %s. Dropout and batch normalization are local to each "
+                "device. All other results agree up to rounding.",
+                count(replicas, "device"),
+                count(self.variables.replicas, "device"),
+            )
         (self.epoch, self.step), self._before = position, 0
         # Not the count of this run if the batch size or the accumulation has changed.
         self._before = 0 if updates is None else updates - self.updates
         self.history, self.validations = history, validations
         self.stopped = stopped
         self.monitor.restore(monitor)
-        self.compilation = None if recompile else compilation
+        # XLA compiles only for one device, and the steps per call depend on the number of devices.
+        self.compilation = None if recompile or replicas != self.variables.replicas else compilation
         self._callback_states = {
             name: (state, of_callbacks) for name, state in callbacks.items() if name in self.callbacks
         }

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from aipcore.distributed.strategy import Distribution, components, path_of
+from aipcore.distributed.strategy import Distribution, ReplicaVariables, components, merge, path_of
 from aipcore.errors import TrainingError
 
 _REPLICA = re.compile(r"@\d+$")
@@ -37,6 +37,11 @@ class VariableState:
         self.variables: dict[str, Any] = {
             f"{group}/{path}": variable for group, variables in groups.items() for path, variable in variables.items()
         }
+
+    @property
+    def replicas(self) -> int:
+        """The number of replicas of this run."""
+        return self._distribution.replicas
 
     def read(self) -> Arrays:
         """Return all current values on this worker. They do not change afterwards.
@@ -76,8 +81,12 @@ class VariableState:
     def _numbered(self, parts: list[Any]) -> Iterator[tuple[int, Any]]:
         return enumerate(parts, start=self._distribution.first)
 
-    def write(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    def write(self, arrays: Mapping[str, npt.NDArray[Any]], replicas: int | None = None) -> None:
         """Assign all values, after checking that names and shapes match this run.
+
+        Args:
+            arrays: the result of `gather`.
+            replicas: the number of replicas that the values are from; None if it is that of this run.
 
         Raises:
             TrainingError: a variable is missing, unknown, or of another shape; nothing was assigned.
@@ -94,9 +103,34 @@ class VariableState:
                     f"The saved state belongs to another model: {name} has shape {arrays[name].shape} in it "
                     f"and {tuple(variable.shape)} in this model."
                 )
+        values = arrays if replicas is None or replicas == self.replicas else self._moved(arrays, replicas)
         for name, variable in self.variables.items():
             for replica, part in self._numbered(components(variable)):
-                part.assign(arrays.get(f"{name}@{replica}", arrays[name]))
+                part.assign(values.get(f"{name}@{replica}", values[name]))
+        if values is not arrays:
+            self._distribution.spread_seeds([v for name, v in self.variables.items() if name.startswith("model/")])
+
+    def _moved(self, arrays: Mapping[str, npt.NDArray[Any]], before: int) -> Arrays:
+        """Return the values of another number of replicas for those of this run.
+
+        Sums over the samples of each replica (metrics, gradients of an incomplete group) are added up, and the first
+        replica continues with the total. Statistics of batch normalization are averaged, as for a validation. Seeds of
+        dropout follow from that of the first replica.
+        """
+        moved: Arrays = {}
+        for name, variable in self.variables.items():
+            parts = [arrays.get(f"{name}@{replica}", arrays[name]) for replica in range(before)]
+            if isinstance(variable, ReplicaVariables):
+                moved[name] = np.asarray(merge(variable.aggregation, parts), parts[0].dtype)
+                if variable.aggregation == "sum":
+                    zeros = np.zeros_like(parts[0])
+                    moved |= {f"{name}@{replica}": zeros for replica in range(1, self.replicas)}
+            elif all(part is parts[0] for part in parts) or not tf.as_dtype(parts[0].dtype).is_floating:
+                moved[name] = parts[0]
+            else:
+                mean = merge("mean", [part.astype(np.float64) for part in parts])
+                moved[name] = np.asarray(mean, parts[0].dtype)
+        return moved
 
 
 def by_path(variables: Iterable[Any], whose: str) -> dict[str, Any]:

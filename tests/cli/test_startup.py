@@ -48,6 +48,7 @@ def write_record(folder):
         (["train", "tutorial", "--optimizer", "sgd", "--help"], 0),
         (["train", "tutorial", "--optimiser", "sgd"], 2),
         (["params", "tutorial"], 0),
+        (["launch", "--workers", "2", "--print", "slurm", "train", "tutorial", "--trainer.output_dir", "run"], 0),
         (["lav", "--help"], 0),
         (["lav"], 2),
         (["lav", "nowhere"], 2),

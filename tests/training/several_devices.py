@@ -23,7 +23,7 @@ from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
 from aipcore.scenario import Evaluator
 from aipcore.scenario.loader import loaded_class
-from aipcore.training.checkpoint.format import newest_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 from aipcore.training.reporter import SAMPLES_PER_SECOND, Reporter, StepReport
 from aipcore.training.request import make_request
 from aipcore.training.trainer import Trainer
@@ -166,6 +166,7 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
         yield f"exported {way}", [float(share), history[-1]["val_accuracy"]]
         yield f"checkpoint {way}", newest_checkpoint(folder / f"again-{way}" / "checkpoint").name
+    yield from moved(sorted((folder / "whole-mirror" / "checkpoint").iterdir())[-3])
     yield from same_losses()
     yield from same_updates()
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
@@ -179,6 +180,25 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
             trainer(Blobs, None, "--device.strategy", "mirror", *words).fit()
         except AipError as error:
             yield f"refused {words[0]}", str(error)
+
+
+def moved(checkpoint: Path) -> Iterator[tuple[str, Any]]:
+    """Move the run of two devices to one device and back."""
+    words = ("--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm", "--train.batch_size", "4",
+             "--trainer.accumulate_steps", "3")  # fmt: skip
+    one = trainer(Evaluated, None, *words)
+    one.restore(checkpoint)
+    yield "moved compiled", one.state.compilation is not None
+    one.state.compilation = one.compile()
+    two = trainer(Evaluated, None, *words, "--device.strategy", "mirror")
+    two.restore(one.state.snapshot({}))
+    # The sums of metrics, which begin anew with the next epoch, are on the first device now.
+    stored, back = (
+        {name: array.tobytes() for name, array in arrays.items() if not name.startswith("metrics/")}
+        for arrays in (read_checkpoint(checkpoint).arrays, two.state.variables.read())
+    )
+    yield "moved different", sorted(name for name, _ in stored.items() ^ back.items())
+    yield "moved loss", one.fit().history[-1]["loss"]
 
 
 def same_losses() -> Iterator[tuple[str, Any]]:

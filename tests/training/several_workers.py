@@ -25,7 +25,7 @@ from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.rendezvous import Tell
 from aipcore.distributed.strategy import joined_processes
 from aipcore.scenario import RandomProcessor, Sample
-from aipcore.training.checkpoint.format import read_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint, write_checkpoint
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -107,6 +107,20 @@ class Start(keras.callbacks.Callback):  # type: ignore[misc]
                 each.read.clear()
 
 
+class Copy(keras.callbacks.Callback):  # type: ignore[misc]
+    """A callback that writes a checkpoint after some batches of the run, within an epoch and a group of batches."""
+
+    def __init__(self, run: Trainer, folder: Path, batches: int) -> None:
+        super().__init__()
+        self.run, self.folder, self.batches = run, folder, batches
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.run.state.batches == self.batches:
+            state = self.run.state.snapshot(self.run.about)
+            if self.run.processes.is_chief:
+                write_checkpoint(self.folder, self.batches, state, keep=9)
+
+
 class Together:
     """A factory of trainers for this worker."""
 
@@ -114,18 +128,58 @@ class Together:
         self.folder = folder
         self.processes = processes
 
-    def alone(self, cls: type[Any], *words: str) -> Trainer | None:
-        """Return a finished run of the chief on one device."""
+    def alone(
+        self, cls: type[Any], *words: str, start: Path | None = None, copy_at: int | None = None
+    ) -> Trainer | None:
+        """Return a finished run of the chief on one device.
+
+        Args:
+            cls: the scenario.
+            words: parameters.
+            start: the checkpoint to begin with.
+            copy_at: the batches after which a checkpoint is written to `moving`.
+        """
         if not self.processes.is_chief:
             return None
         made = trainer(cls, None, *words)
+        if copy_at is not None:
+            made.callbacks["copy"] = Copy(made, self.moving, copy_at)
+        if start is not None:
+            made.restore(start)
         made.fit()
         return made
+
+    @property
+    def moving(self) -> Path:
+        """The folder of the checkpoints of a run that continues on another number of devices."""
+        return self.folder.parent / "moving"
 
     def trainer(self, cls: type[Any], output: str | None, *words: str) -> Trainer:
         """Return a trainer of all workers; only the chief has a folder."""
         folder = self.folder / output if output is not None and self.processes.is_chief else None
         return trainer(cls, folder, *words, *SEVERAL, processes=self.processes)
+
+
+def moved(together: Together, words: tuple[str, ...], expected: Trainer | None) -> Iterator[tuple[str, Any]]:
+    """Continue a run on all workers, and with four of them on one device; yield the results and those `expected`.
+
+    The run has begun on one device, and continued on two for the four workers.
+    """
+    count = together.processes.count
+    batches = {2: 23, 4: 39}[count]
+    run = together.trainer(Blobs, None, *words, "--checkpoint.every_steps", str(batches % 17))
+    run.callbacks["copy"] = Copy(run, together.moving, batches)
+    run.restore(newest_checkpoint(together.moving))
+    history = run.fit().history
+    found = {f"on {count}": (history, run.state.variables.gather())}
+    if expected is not None and count == 4:
+        last = together.alone(Blobs, *words, start=newest_checkpoint(together.moving))
+        assert last is not None
+        found["on 1"] = last.state.history, last.state.variables.read()
+    if expected is not None:
+        for where, (history, state) in found.items():
+            yield f"moved {where}", [losses(history), losses(expected.state.history)]
+            yield f"moved distance {where}", distance(expected.state.variables.read(), state)
 
 
 def distance(one: Any, other: Any) -> float:
@@ -150,12 +204,16 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
             shared.callbacks["start"] = Start(shared.scenario)
         history = shared.fit().history
         state = shared.state.variables.gather()
-        single = together.alone(cls, *words)
+        copies = name == "accumulated" and together.processes.count == 2
+        # A call of the loop ends where the copy is made.
+        single = together.alone(cls, *words, "--checkpoint.every_steps", "7", copy_at=7 if copies else None)
         if single is not None:
             yield f"{name} together", losses(history)
             yield f"{name} alone", losses(single.state.history)
             yield f"{name} distance", distance(single.state.variables.read(), state)
             yield f"{name} traces", shared.engine.loop.traces
+        if name == "accumulated":
+            yield from moved(together, words, single)
         if cls is Streamed:
             yield "read", together.processes.exchange("read", [shared.scenario.train.read, shared.scenario.val.read])
 
@@ -194,6 +252,7 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
 def main() -> None:
     """Join the other workers and run all cases."""
     folder, which, index, *addresses = sys.argv[1:]
+    Path(folder).mkdir(exist_ok=True)
     params = DeviceParams(strategy="multi_worker")
     select_devices(params)
     tell = Tell(note=lambda text: None, last_words=lambda text: None)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +44,34 @@ def start(script: str, count: int, *words: str) -> list[tuple[int, str, str]]:
             worker.kill()
 
 
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], dict[str, Any]]:
+    """Return a function that runs `several_workers.py` once for a number of workers and few or all cases."""
+    folder = tmp_path_factory.mktemp("workers")
+
+    @cache
+    def run(count: int, which: str) -> dict[str, Any]:
+        if count == 4:
+            # The four workers continue a run of the two.
+            run(2, which)
+        ended = start("several_workers.py", count, str(folder / f"{count}-{which}"), which)
+        for code, _, err in ended:
+            assert code == 0, err
+        assert [out for _, out, _ in ended[1:]] == [""] * (count - 1)
+        results: dict[str, Any] = json.loads(ended[0][1].splitlines()[-1])
+        return {**results, "count": count, "which": which}
+
+    return run
+
+
 @pytest.fixture(
     scope="module",
     params=[(2, "few"), *(pytest.param((count, "all"), marks=pytest.mark.slow) for count in (2, 4))],
     ids=["two workers, few cases", "two workers", "four workers"],
 )
-def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def found(request: pytest.FixtureRequest, results: Callable[[int, str], dict[str, Any]]) -> dict[str, Any]:
     """Return the result of `several_workers.py`."""
-    count, which = request.param
-    ended = start("several_workers.py", count, str(tmp_path_factory.mktemp("workers")), which)
-    for code, _, err in ended:
-        assert code == 0, err
-    assert [out for _, out, _ in ended[1:]] == [""] * (count - 1)
-    results: dict[str, Any] = json.loads(ended[0][1].splitlines()[-1])
-    return {**results, "count": count, "which": which}
+    return results(*request.param)
 
 
 CASES = {"few": ("everything", "streamed"), "all": ("everything", "accumulated", "ragged", "streamed")}
@@ -89,6 +106,16 @@ def test_resumes_exactly(found: dict[str, Any]) -> None:
     assert found["resumed in"] == 1
     assert found["same history"]
     assert found["different after resuming"] == []
+
+
+@pytest.mark.slow
+def test_moves_to_other_numbers_of_devices(results: Callable[[int, str], dict[str, Any]]) -> None:
+    """A run on 1, 2, 4 and 1 devices, moved within epochs and groups of batches, gives the numbers of one device."""
+    found = results(2, "all") | results(4, "all")
+    for where in ("on 2", "on 4", "on 1"):
+        ours, theirs = found[f"moved {where}"]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6, err_msg=where)
+        assert found[f"moved distance {where}"] < 1e-5, where
 
 
 def test_all_know_the_same(found: dict[str, Any]) -> None:
@@ -208,7 +235,7 @@ def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -
 
 @pytest.mark.slow
 def test_launch_resumes(tmp_path: Path) -> None:
-    """If a worker is killed, all end within a minute with one message, and a second launch resumes bit-identically."""
+    """A worker is killed: all end with one message, and two resume bit-identically, one process to 1e-5."""
     words = ("--trainer.epochs", "6", "--trainer.random_seed", "5", "--trainer.tune", "off",
              "--trainer.calc_ema", "0.9", "--checkpoint.every_steps", "30", "--train.batch_size", "15")  # fmt: skip
     whole = launch(tmp_path, "--workers", "2", "train", "tutorial", *words, "--trainer.output_dir", "whole")
@@ -223,6 +250,7 @@ def test_launch_resumes(tmp_path: Path) -> None:
     _, err = killed.communicate(timeout=60)
     assert killed.returncode == 137
     assert err.count("is gone: it was killed") == 1
+    shutil.copytree(tmp_path / "killed", tmp_path / "alone")
     resumed = launch(tmp_path, "--workers", "2", "resume", "killed")
     out, err = resumed.communicate(timeout=300)
     assert (resumed.returncode, err) == (0, "")
@@ -233,6 +261,12 @@ def test_launch_resumes(tmp_path: Path) -> None:
     assert stored[0].arrays.keys() == stored[1].arrays.keys()
     for name, array in stored[0].arrays.items():
         assert array.tobytes() == stored[1].arrays[name].tobytes(), name
+    moved = forks.run([*AIP, "resume", "alone", "--device.strategy", "none"], cwd=tmp_path, timeout=300)
+    assert (moved.returncode, moved.stderr) == (0, "")
+    assert "The checkpoint is from 2 devices, and this run has 1 device." in moved.stdout
+    history = read_checkpoint(newest_checkpoint(tmp_path / "alone" / "checkpoint")).progress["history"]
+    for ours, theirs in zip(history, stored[0].progress["history"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
 
 
 def alive(pid: int) -> bool:

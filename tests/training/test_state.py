@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from aipcore.distributed.process_group import ProcessGroup
-from aipcore.distributed.strategy import make_distribution
+from aipcore.distributed.strategy import ReplicaVariables, make_distribution
 from aipcore.errors import TrainingError
 from aipcore.training.variables import VariableState, by_path
 
@@ -83,3 +83,48 @@ def test_variables_of_one_path_are_refused(refused: Any) -> None:
     variables = [keras.Variable(1.0, name="scale"), keras.Variable(2.0, name="scale")]
     with refused(TrainingError):
         by_path(variables, "the optimizer Odd")
+
+
+def test_moves_to_another_number_of_replicas() -> None:
+    """Sums are added up on the first replica, statistics averaged, and an equal value counts once for each replica."""
+
+    def state(replicas: int) -> VariableState:
+        distribution = make_distribution("none", 16, ProcessGroup())
+        distribution.devices *= replicas
+
+        def each(**options: Any) -> ReplicaVariables:
+            return ReplicaVariables([keras.Variable(np.zeros(2), "float32", **options) for _ in range(replicas)])
+
+        groups = {
+            "metrics": {"sum": each(aggregation="sum"), "mean": each(aggregation="mean")},
+            "loop": {"group": ReplicaVariables([tf.Variable([0.0]) for _ in range(replicas)])},
+            "model": {"statistics": keras.Variable([0.0, 0.0]), "steps": keras.Variable([0], dtype="int32")},
+        }
+        return VariableState(groups, distribution)
+
+    def arrays(*values: float) -> dict[str, Any]:
+        return {
+            name: np.array([value] * size, dtype)
+            for name, value, size, dtype in zip(NAMES, values, (2, 2, 1, 2, 1), (*["f4"] * 4, "i4"), strict=True)
+        }
+
+    three = arrays(1, 2, 3, 4, 5) | {f"{name}@1": array for name, array in arrays(7, 8, 9, 10, 11).items()}
+    two = state(2)
+    two.write(three, replicas=3)
+    # The third replica has the values of the first.
+    moved = {name: array.ravel()[0] for name, array in two.read().items()}
+    assert moved == pytest.approx(
+        {"metrics/sum": 9, "metrics/sum@1": 0, "metrics/mean": 4, "loop/group": 15, "loop/group@1": 0,
+         "model/statistics": 6, "model/steps": 5}
+    )  # fmt: skip
+    one = state(1)
+    one.write(two.read(), replicas=2)
+    assert {name: array.ravel()[0] for name, array in one.read().items()} == pytest.approx(
+        {name: value for name, value in moved.items() if "@" not in name}
+    )
+    same = state(2)
+    same.write({**three}, replicas=2)
+    assert same.read()["metrics/sum@1"].tolist() == [7, 7]
+
+
+NAMES = ("metrics/sum", "metrics/mean", "loop/group", "model/statistics", "model/steps")

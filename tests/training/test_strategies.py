@@ -87,6 +87,16 @@ def test_resumes_exactly(found: dict[str, Any]) -> None:
     assert all(with_prefix(found, "equal").values())
 
 
+def test_moves_to_one_device_and_back(found: dict[str, Any]) -> None:
+    """The state of two devices at the end of an epoch, dropout included, is that after a move to one device and back.
+
+    The compilation is chosen again, since XLA compiles only for one device.
+    """
+    assert not found["moved compiled"]
+    assert found["moved different"] == []
+    assert np.isfinite(found["moved loss"])
+
+
 def test_replicas_have_independent_dropout(found: dict[str, Any]) -> None:
     """The seeds of the replicas differ, and both are part of the state."""
     name = "model/dropout/seed_generator_state"
