@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points
 from types import FrameType
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import attrs
 
@@ -243,7 +243,7 @@ class Launch:
         self._workers: list[WorkerProcess] = []
         self._said: set[str] = set()
         self._signals = 0
-        previous = {}
+        previous: dict[signal.Signals, Any] = {}
         try:
             addresses = tuple(self._hosts.place(self._count, self._port_base))
             previous = {number: signal.signal(number, self._forward) for number in (signal.SIGINT, signal.SIGTERM)}
