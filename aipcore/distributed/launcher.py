@@ -45,6 +45,7 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: whatever ends the launcher ends its workers.
     if os.getppid() != parent:
         sys.exit(1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # Ray's threads block SIGINT, and their children inherit that.
 from aipcore.cli.main import main
 sys.exit(main())
 """
@@ -321,7 +322,7 @@ class Launch:
 
         Other workers that lost it may have ended since the last check.
         """
-        codes = [worker.returncode for worker in self._workers if worker.poll()]
+        codes = [code for worker in self._workers if (code := worker.poll())]
         return next((code for code in codes if code < 0), codes[0] if codes else 0)
 
     def _lost(self) -> int | None:

@@ -19,6 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from aipcore.distributed.cluster import split_address
 from aipcore.distributed.launcher import CHILD, ERROR, USAGE
 from aipcore.errors import TrainingError, UsageError, sentence
 from aipcore.params.names import count
@@ -28,6 +29,9 @@ PASSED = ("AIP_", "TF_", "KERAS_", "XLA_", "NCCL_", "COLUMNS", "NO_COLOR")
 
 READ_SECONDS = 5.0
 """Seconds to read the last output of a worker that has ended. A child of it may keep the pipe open."""
+
+CONNECT_SECONDS = 10.0
+"""Seconds to connect to the address of a cluster."""
 
 NOTICE_SECONDS = 10.0
 """Seconds without free resources after which the user is told."""
@@ -178,16 +182,16 @@ class RayNodes:
         self._resources = _resources(options)
         self._group: PlacementGroup | None = None
         self._nodes: list[Any] = []
+        address = os.environ.get("RAY_ADDRESS") or "auto"
         try:
-            ray.init(
-                address=None if os.environ.get("RAY_ADDRESS") else "auto",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            if address != "auto":
+                # Ray itself would try for minutes.
+                socket.create_connection(split_address(address), CONNECT_SECONDS).close()
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, RuntimeError, ValueError, RayError) as error:
             raise UsageError(
-                f"--cluster ray cannot connect to a Ray cluster ({sentence(error)}). Start one with ray start --head, "
-                "or set RAY_ADDRESS."
+                f"--cluster ray cannot connect to a Ray cluster at {address} ({sentence(error)}). Start one with "
+                "ray start --head, or set RAY_ADDRESS to host:port."
             ) from error
 
     def place(self, workers: int, port_base: int | None) -> Sequence[str]:

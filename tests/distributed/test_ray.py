@@ -98,7 +98,7 @@ def test_killed_node(whole: Path, cluster: subprocess.Popen[str], tmp_path: Path
     answer(cluster, "KILLED")
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
-    assert re.search(r"error: (The chief, worker 0|Worker [12]) is gone: it was killed", err)
+    assert re.search(r"error: (The chief, worker 0|Worker [12]) \(.*\),? is gone: it was killed", err)
     assert err.count("error: ") == 1
     assert err.count("Restart 1 of 1.") == 1
     assert "Resuming from killed/checkpoint/step-" in out
