@@ -1,4 +1,4 @@
-"""A Ray cluster of several node processes on this machine.
+"""A Ray cluster of three node processes on this machine.
 
 It prints its address. After each line of its input, it kills a node and prints a line. It ends with its input.
 """
@@ -9,14 +9,14 @@ import sys
 
 from ray.cluster_utils import Cluster
 
-SMALL = {"object_store_memory": 2**27, "include_dashboard": False}
+NODE = {"num_cpus": 2, "object_store_memory": 2**27, "include_dashboard": False}
 
 
 def main() -> None:
     """Run the cluster."""
     quick = {"prestart_worker_first_driver": False, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": quick, **SMALL})
-    nodes = [cluster.add_node(num_cpus=2, **SMALL) for _ in range(3)]
+    cluster = Cluster(initialize_head=True, head_node_args={"_system_config": quick, **NODE})
+    nodes = [cluster.add_node(**NODE) for _ in range(2)]
     cluster.wait_for_nodes()
     print(f"ADDRESS {cluster.address}", flush=True)  # noqa: T201
     for _ in sys.stdin:
