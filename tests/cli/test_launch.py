@@ -193,6 +193,15 @@ def test_no_restart(
     assert [line for line in capsys.readouterr().err.splitlines() if "error" in line] == ([error] if error else [])
 
 
+def test_cluster_of_another_package(install: Any, fork_aip: Any) -> None:
+    """An entry point of another package adds a cluster, which gets the text after the colon."""
+    code = "import aipcore.errors as e\ndef make(options):\n    raise e.UsageError(f'no hosts for {options}')\n"
+    info = install("their-cluster", code, entry_points={})
+    (info / "entry_points.txt").write_text("[aip.clusters]\ntheirs = their_cluster:make\n")
+    done = fork_aip("launch", "--workers", "2", "--cluster", "theirs:a:b", "train", "tutorial")
+    assert (done.returncode, done.stderr) == (2, "error: no hosts for a:b\n")
+
+
 def test_gpus_are_shared(refused: Any) -> None:
     """Each worker sees its part of the GPUs."""
     shares = gpu_shares(2, {"CUDA_VISIBLE_DEVICES": "4,5,6,7"})
