@@ -1,18 +1,18 @@
-"""`aip launch`: a distributed run with all worker processes on this machine, for trying out `multi_worker`."""
+"""`aip launch`: a distributed run with all worker processes on this machine, or on the hosts of a cluster."""
 
 from __future__ import annotations
 
-import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from aipcore.cli.completion import complete_words
-from aipcore.cli.style import Command
-from aipcore.distributed.launcher import Launch, free_ports, gpu_shares
+from aipcore.cli.style import Command, report
+from aipcore.distributed.launcher import Launch, find_hosts
 from aipcore.errors import UsageError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params.names import count
@@ -55,6 +55,20 @@ class _Launch(Command):
     help="Port of the first worker. The others use the next ports. By default, free ports are used.",
 )
 @click.option(
+    "--cluster",
+    metavar="NAME[:OPTIONS]",
+    help="Start the processes on the hosts of a cluster, such as ray. By default, on this machine. Packages may add "
+    "clusters.",
+)
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Resume the run up to N times after a lost process. The process was killed, or its host failed. By default, "
+    "the run ends.",
+)
+@click.option(
     "--print",
     type=click.Choice(("k8s", "slurm")),
     help="Print a manifest for a cluster, and start nothing. k8s is a Kubernetes job, slurm a batch script.",
@@ -64,11 +78,21 @@ class _Launch(Command):
 @click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPUs of each process, for --print.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...", shell_complete=complete_words)
 @click.pass_context
-def command(ctx: click.Context, /, workers: int, port_base: int | None, words: tuple[str, ...], **printed: Any) -> None:
-    """Train with several processes on this machine (distributed training).
+def command(
+    ctx: click.Context,
+    /,
+    workers: int,
+    port_base: int | None,
+    cluster: str | None,
+    max_restarts: int,
+    words: tuple[str, ...],
+    **printed: Any,
+) -> None:
+    """Train with several processes, on this machine or on a cluster.
 
     \b
       aip launch --workers 2 train tutorial --train.batch_size 64
+      aip launch --cluster ray --workers 4 --max-restarts 3 train tutorial --trainer.output_dir /shared/run
       aip launch --workers 4 --print slurm train tutorial --trainer.output_dir /shared/run
 
     Each process gets TF_CONFIG, a new AIP_CLUSTER_SECRET, --device.strategy multi_worker and its share of the GPUs.
@@ -85,17 +109,51 @@ def command(ctx: click.Context, /, workers: int, port_base: int | None, words: t
 
         sys.exit(main([*_options_of_aip(ctx), *words]))
     if printed["print"] is not None:
+        if cluster is not None or max_restarts:
+            option = "--cluster" if cluster is not None else "--max-restarts"
+            raise UsageError(f"{option} starts a run, and --print starts nothing. Leave one of them out.")
         click.echo(_manifest(ctx, words), nl=False)
         return
     unused = next((option for option, value in printed.items() if value is not None), None)
     if unused is not None:
         raise UsageError(f"--{unused} is only used with --print k8s or --print slurm. Leave it out.")
-    ports = free_ports(workers) if port_base is None else list(range(port_base, port_base + workers))
-    if ports[-1] > 65535:
+    if port_base is not None and port_base + workers > 65536:
         raise UsageError(f"--port-base {port_base} leaves no room for {count(workers, 'worker')}. Choose a lower port.")
+    _strategy(words)
+    hosts = find_hosts(cluster)
+    words_of: Callable[[int], list[str]] = lambda _: list(words)  # noqa: E731
+    if max_restarts:
+        from aipcore.cli.restart import plan_restarts
+
+        words_of = plan_restarts(words).words
     make_output_optional()
-    launch = Launch([*_options_of_aip(ctx), *words, *_strategy(words)], ports, gpu_shares(workers, os.environ))
-    sys.exit(launch.run())
+    options = [] if cluster is None else ["--cluster", cluster]
+    options += ["--max-restarts", str(max_restarts)] if max_restarts else []
+    launch = Launch(hosts, workers, shlex.join(["aip", "launch", "--workers", str(workers), *options]), port_base)
+    sys.exit(_run(launch, _options_of_aip(ctx), words_of, max_restarts))
+
+
+def _run(launch: Launch, options: Sequence[str], words_of: Callable[[int], list[str]], most: int) -> int:
+    """Run the workers, again after a lost one, and return the exit code.
+
+    Args:
+        launch: starts the workers.
+        options: the options of `aip` itself.
+        words_of: returns the other words of a worker, from the number of earlier starts.
+        most: the maximum number of restarts.
+    """
+    restarts = 0
+    while True:
+        words = words_of(restarts)
+        end = launch.run([*options, *words, *_strategy(words)])
+        if end.lost is None:
+            return end.code
+        if restarts == most:
+            if not end.explained:
+                report("error", f"Worker {end.lost} is gone: it was killed, or its host or network failed.")
+            return end.code
+        restarts += 1
+        report("aip", f"Worker {end.lost} is lost. Restart {restarts} of {most}.")
 
 
 def _options_of_aip(ctx: click.Context) -> list[str]:

@@ -35,7 +35,7 @@ from aipcore.streams import OutputError, guarded_output, require_output
 COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
     "resume": ("aipcore.cli.resume", "Resume a run from its newest checkpoint."),
-    "launch": ("aipcore.cli.launch", "Train with several processes on this machine (distributed training)."),
+    "launch": ("aipcore.cli.launch", "Train with several processes, on this machine or on a cluster."),
     "benchmark-input-pipeline": (
         "aipcore.cli.benchmark_input_pipeline",
         "Measure the throughput of the training data and find its bottleneck.",

@@ -109,6 +109,14 @@ def from_environment(tree: Group) -> None:
             leaf.value, leaf.origin, leaf.withheld = value, f"environment variable {name}", False
 
 
+def to_environment(tree: Group) -> dict[str, str]:
+    """Return the environment variables with the secrets that no file records, for `from_environment`."""
+    hidden = [
+        leaf for leaf in leaves(tree) if not leaf.missing and is_withheld(leaf.spec, recorded(leaf.spec, leaf.value))
+    ]
+    return {variable(leaf, tree): _text(leaf.value) for leaf in hidden}
+
+
 def refuse_withheld(tree: Group) -> None:
     """Check that no secret of a record is still missing.
 

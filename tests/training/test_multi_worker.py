@@ -234,33 +234,32 @@ def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -
 
 
 @pytest.mark.slow
-def test_launch_resumes(tmp_path: Path) -> None:
-    """A worker is killed: all end with one message, and two resume bit-identically, one process to 1e-5."""
+def test_launch_restarts(tmp_path: Path) -> None:
+    """A worker is killed: all end with one message, and the restart is bit-identical. One process agrees to 1e-5."""
     words = ("--trainer.epochs", "6", "--trainer.random_seed", "5", "--trainer.tune", "off",
              "--trainer.calc_ema", "0.9", "--checkpoint.every_steps", "30", "--train.batch_size", "15")  # fmt: skip
     whole = launch(tmp_path, "--workers", "2", "train", "tutorial", *words, "--trainer.output_dir", "whole")
     _, err = whole.communicate(timeout=300)
     assert (whole.returncode, err) == (0, "")
-    killed = launch(tmp_path, "--workers", "2", "train", "tutorial", *words, "--trainer.output_dir", "killed")
+    killed = launch(tmp_path, "--workers", "2", "--max-restarts", "1",
+                    "train", "tutorial", *words, "--trainer.output_dir", "killed")  # fmt: skip
     log = tmp_path / "killed" / "train.log"
     while not (log.exists() and "epoch 3/6" in log.read_text()):
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.02)
     os.kill(forks.children(killed.pid)[1], signal.SIGKILL)
-    _, err = killed.communicate(timeout=60)
-    assert killed.returncode == 137
+    out, err = killed.communicate(timeout=300)
+    assert killed.returncode == 0, err
     assert err.count("is gone: it was killed") == 1
-    shutil.copytree(tmp_path / "killed", tmp_path / "alone")
-    resumed = launch(tmp_path, "--workers", "2", "resume", "killed")
-    out, err = resumed.communicate(timeout=300)
-    assert (resumed.returncode, err) == (0, "")
-    assert "2 workers (CPU:0 each) share each batch" in out
+    assert err.endswith("aip: Worker 1 is lost. Restart 1 of 1.\n")
     assert out.count("epoch 6/6") == 1
     stored = [read_checkpoint(newest_checkpoint(tmp_path / name / "checkpoint")) for name in ("whole", "killed")]
     assert stored[0].progress["history"] == stored[1].progress["history"]
     assert stored[0].arrays.keys() == stored[1].arrays.keys()
     for name, array in stored[0].arrays.items():
         assert array.tobytes() == stored[1].arrays[name].tobytes(), name
+    shutil.copytree(tmp_path / "whole", tmp_path / "alone")
+    shutil.rmtree(newest_checkpoint(tmp_path / "alone" / "checkpoint"))
     moved = forks.run([*AIP, "resume", "alone", "--device.strategy", "none"], cwd=tmp_path, timeout=300)
     assert (moved.returncode, moved.stderr) == (0, "")
     assert "The checkpoint is from 2 devices, and this run has 1 device." in moved.stdout
