@@ -31,30 +31,10 @@ from aipcore.training.trainer import Trainer
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from several_devices import EVERYTHING, Evaluated, losses, trainer
-from small_scenarios import FEATURES, Blobs, blobs
+from small_scenarios import CLASSES, Blobs, blobs
 
 STREAMED = ("--train.preload", "off", "--val.preload", "off", "--data.workers", "0", "--trainer.epochs", "2")
 SEVERAL = ("--device.strategy", "multi_worker")
-
-
-class Ragged(Blobs):
-    """A scenario with samples of several lengths, so that each batch has a different shape."""
-
-    samples = 30
-
-    def train_data(self) -> Any:
-        generator = np.random.default_rng(5)
-        lengths = generator.integers(2, 7, self.samples)
-        rows = [generator.normal(size=(length, 3)).astype(np.float32) for length in lengths]
-        return [Sample(inputs=row, targets=np.int32(len(row) % 2)) for row in rows]
-
-    def val_data(self) -> Any:
-        return None
-
-    def build(self, inputs: Any) -> Any:
-        from keras import layers
-
-        return layers.Dense(2)(layers.GlobalAveragePooling1D()(layers.Dense(4, activation="tanh")(inputs)))
 
 
 class Notes:
@@ -72,26 +52,47 @@ class Notes:
         return Sample(inputs=self.points[index], targets=self.labels[index])
 
 
+class RaggedNotes(Notes):
+    """The same with samples of 2 to 4 rows, in an order in which the workers' shares differ in length."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return attrs.evolve(sample, inputs=sample.inputs.reshape(4, 3)[: 2 + index // 4 % 3])
+
+
 class Jitter(RandomProcessor):
     """A processor that moves a point depending on the seed, the epoch and the sample."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return attrs.evolve(sample, inputs=sample.inputs + rng.normal(size=FEATURES).astype(np.float32))
+        return attrs.evolve(sample, inputs=sample.inputs + rng.normal(size=sample.inputs.shape).astype(np.float32))
 
 
 class Streamed(Blobs):
     """A scenario whose samples are read and moved again in each epoch."""
 
+    notes = Notes
+
     def train_data(self) -> Any:
-        self.train = Notes(50, 1)
+        self.train = self.notes(50, 1)
         return self.train
 
     def val_data(self) -> Any:
-        self.val = Notes(33, 2)
+        self.val = self.notes(33, 2)
         return self.val
 
     def processors(self) -> Any:
         return [Jitter()]
+
+
+class Ragged(Streamed):
+    """The same with samples of several lengths. The model depends on the padding of a batch."""
+
+    notes = RaggedNotes
+
+    def build(self, inputs: Any) -> Any:
+        from keras import layers
+
+        return layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(layers.Dense(4, activation="tanh")(inputs)))
 
 
 class Start(keras.callbacks.Callback):  # type: ignore[misc]
@@ -140,13 +141,13 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
     for name, cls, words in (
         ("everything", Blobs, (*EVERYTHING, "--train.batch_size", "16")),
         ("accumulated", Blobs, (*EVERYTHING, "--train.batch_size", "12", "--trainer.accumulate_steps", "4")),
-        ("ragged", Ragged, ("--train.batch_size", "7", "--optimizer", "SGD")),
+        ("ragged", Ragged, (*STREAMED, "--train.batch_size", "12", "--val.batch_size", "8", "--optimizer", "SGD")),
         ("streamed", Streamed, (*STREAMED, "--train.batch_size", "12", "--val.batch_size", "8")),
     ):
-        if which == "few" and name in ("accumulated", "ragged"):
+        if which == "few" and name in ("accumulated", "streamed"):
             continue
         shared = together.trainer(cls, None, *words)
-        if cls is Streamed:
+        if issubclass(cls, Streamed):
             shared.callbacks["start"] = Start(shared.scenario)
         history = shared.fit().history
         state = shared.state.variables.gather()
@@ -156,8 +157,9 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
             yield f"{name} alone", losses(single.state.history)
             yield f"{name} distance", distance(single.state.variables.read(), state)
             yield f"{name} traces", shared.engine.loop.traces
-        if cls is Streamed:
-            yield "read", together.processes.exchange("read", [shared.scenario.train.read, shared.scenario.val.read])
+        if issubclass(cls, Streamed):
+            read = [shared.scenario.train.read, shared.scenario.val.read]
+            yield f"{name} read", together.processes.exchange("read", read)
 
     words = ("--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm", "--train.batch_size", "4",
              "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1", "--checkpoint.keep", "9",
