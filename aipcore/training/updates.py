@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from aipcore.distributed.shards import WeightShards
 from aipcore.distributed.strategy import Distribution
 from aipcore.errors import ParamsError, ScenarioError
 from aipcore.hooks.records import OptimizerParams
@@ -138,7 +139,9 @@ def make_optimizers(
         rate = ScaledSchedule(parts[name].schedule(each.horizon), None if first is None else first.scale)
         with distribution.scope():
             optimizer = parts[name].optimizer(rate)
-            optimizer.build(each.weights)
+            optimizer.build(
+                [each.weights[place] for place in WeightShards(each.weights, distribution).own(each.weights)]
+            )
         make_settable(optimizer, rate)
         name_optimizer_variables(optimizer)
         distribution.adopt_optimizer(optimizer)

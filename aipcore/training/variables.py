@@ -29,7 +29,7 @@ class VariableState:
 
     A variable with a value on each of several replicas is stored once if the values are equal, as for weights.
     Otherwise (batch-norm statistics within an epoch, seeds of dropout), it is also stored as `NAME@1`, `NAME@2`, ...
-    with the global index of the replica.
+    with the global index of the replica. All processes create it together, since they may have different variables.
     """
 
     def __init__(self, groups: Mapping[str, Mapping[str, Any]], distribution: Distribution) -> None:
@@ -37,6 +37,9 @@ class VariableState:
         self.variables: dict[str, Any] = {
             f"{group}/{path}": variable for group, variables in groups.items() for path, variable in variables.items()
         }
+        names = [set(each) for each in distribution.processes.exchange("variables", sorted(self.variables))]
+        # The variables of a sharded optimizer are in one process only.
+        self._of_all, self._of_any = set.intersection(*names), set.union(*names)
 
     def read(self) -> Arrays:
         """Return all current values on this worker. They do not change afterwards.
@@ -59,14 +62,18 @@ class VariableState:
         if processes.count == 1:
             return own
         # Weights are most of the state and identical everywhere, so only differing values are sent.
-        prints = [f"{blake2b(_bytes(array).data).hexdigest()} {name}" for name, array in own.items()]
+        prints = [
+            f"{blake2b(_bytes(array).data).hexdigest()} {name}"
+            for name, array in own.items()
+            if without_replica(name) in self._of_all
+        ]
         found = [set(each) for each in processes.exchange("digests", prints)]
         unshared = set.union(*found) - set.intersection(*found)
         differing = {without_replica(each.partition(" ")[2]) for each in unshared}
         sent = {
-            f"{name}@{number}": _frozen(part)
+            f"{name}@{number}" if name in self._of_all else name: _frozen(part)
             for name in self.variables
-            if name in differing
+            if name in differing or name not in self._of_all
             for number, part in self._numbered(components(self.variables[name]))
         }
         for arrays in processes.gather_arrays("state", sent):
@@ -83,7 +90,7 @@ class VariableState:
             TrainingError: a variable is missing, unknown, or of another shape; nothing was assigned.
         """
         missing = self.variables.keys() - arrays.keys()
-        unknown = {without_replica(name) for name in arrays} - self.variables.keys()
+        unknown = {without_replica(name) for name in arrays} - self._of_any
         if missing or unknown:
             absent = f" It lacks {_some(missing)}." if missing else ""
             extra = f" This run has no {_some(unknown)}." if unknown else ""

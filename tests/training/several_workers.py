@@ -35,6 +35,7 @@ from small_scenarios import CLASSES, Blobs, blobs
 
 STREAMED = ("--train.preload", "off", "--val.preload", "off", "--data.workers", "0", "--trainer.epochs", "2")
 SEVERAL = ("--device.strategy", "multi_worker")
+SHARDED = ("--device.shard_optimizer", "true")
 
 
 class Notes:
@@ -146,7 +147,7 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
     ):
         if which == "few" and name in ("accumulated", "streamed"):
             continue
-        shared = together.trainer(cls, None, *words)
+        shared = together.trainer(cls, None, *words, *(SHARDED if EVERYTHING[0] in words else ()))
         if issubclass(cls, Streamed):
             shared.callbacks["start"] = Start(shared.scenario)
         history = shared.fit().history
@@ -157,6 +158,9 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
             yield f"{name} alone", losses(single.state.history)
             yield f"{name} distance", distance(single.state.variables.read(), state)
             yield f"{name} traces", shared.engine.loop.traces
+        if EVERYTHING[0] in words:
+            held = sum(variable.value.shape.num_elements() for variable in shared.engine.optimizer.variables)
+            yield f"{name} held", together.processes.exchange("held", held)
         if issubclass(cls, Streamed):
             read = [shared.scenario.train.read, shared.scenario.val.read]
             yield f"{name} read", together.processes.exchange("read", read)
@@ -164,15 +168,19 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
     words = ("--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm", "--train.batch_size", "4",
              "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1", "--checkpoint.keep", "9",
              "--trainer.epochs", "3")  # fmt: skip
-    whole = together.trainer(Evaluated, "whole", *words)
+    # A checkpoint of a sharded optimizer is read without shards, and the other way round.
+    first_words, second_words = (SHARDED, ()) if which == "few" else ((), SHARDED)
+    whole = together.trainer(Evaluated, "whole", *words, *first_words)
     history = whole.fit().history
-    again = together.trainer(Evaluated, "again", *words)
+    again = together.trainer(Evaluated, "again", *words, *second_words)
     checkpoints = together.folder / "whole" / "checkpoint"
     again.restore(sorted(checkpoints.iterdir())[1])
     yield "resumed in", again.state.epoch
     yield "same history", again.fit().history == history
     first, second = whole.state.variables.gather(), again.state.variables.gather()
-    own = [name for name in first if first[name].tobytes() != second[name].tobytes()]
+    # The chief has all variables, the others their own.
+    names = first if chief else first.keys() & second.keys()
+    own = [name for name in names if first[name].tobytes() != second[name].tobytes()]
     yield (
         "different after resuming",
         [name for names in together.processes.exchange("different", own) for name in names],
