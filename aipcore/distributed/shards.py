@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import zip_longest
 from typing import Any
 
@@ -35,6 +36,11 @@ class WeightShards:
         self._parts = [[weights[place] for place in sorted(part)] for part in parts]
         self._own = distribution.processes.index if count > 1 else 0
         self.own(weights)
+
+    def scope(self) -> AbstractContextManager[None]:
+        """Return the scope in which the optimizer creates its variables."""
+        # The strategy would send the initial value of each variable to all processes, which create different ones.
+        return self._distribution.scope() if len(self._parts) == 1 else nullcontext()
 
     def own(self, weights: Sequence[Any]) -> list[int]:
         """Return the positions, among some of the weights, of those that this process updates.
@@ -69,13 +75,10 @@ class WeightShards:
         else:
             flat = tf.pad(tf.reshape(components(sent)[replica], [-1]), [[0, length - _size(sent)]])
         everywhere = tf.distribute.get_replica_context().all_gather(flat, axis=0)
-        # All replicas of a process send the same.
-        each = self._distribution.replicas // len(self._parts)
         for process, weight in enumerate(row):
             if weight is not None and process != self._own:
-                start = process * each * length
-                value = tf.reshape(everywhere[start : start + _size(weight)], weight.shape)
-                components(weight)[replica].assign(value)
+                values = everywhere[process * length : process * length + _size(weight)]
+                components(weight)[replica].assign(tf.reshape(values, weight.shape))
 
 
 def _size(weight: Any) -> int:

@@ -286,6 +286,11 @@ def make_distribution(params: DeviceParams, batch_size: int, processes: ProcessG
     if processes.count > 1:
         distribution = Distribution(processes.strategy, processes)
         distribution.shards_optimizer = params.shard_optimizer
+        if params.shard_optimizer and len(distribution.devices) > 1:
+            raise ParamsError(
+                f"--device.shard_optimizer needs one device in each process, but this one has "
+                f"{len(distribution.devices)}. Start one process for each GPU, e.g. with aip launch."
+            )
     else:
         gpus = tf.config.list_logical_devices("GPU")
         names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]

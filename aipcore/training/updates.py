@@ -137,11 +137,10 @@ def make_optimizers(
     first: ScaledSchedule | None = None
     for name, each in settings.items():
         rate = ScaledSchedule(parts[name].schedule(each.horizon), None if first is None else first.scale)
-        with distribution.scope():
+        shards = WeightShards(each.weights, distribution)
+        with shards.scope():
             optimizer = parts[name].optimizer(rate)
-            optimizer.build(
-                [each.weights[place] for place in WeightShards(each.weights, distribution).own(each.weights)]
-            )
+            optimizer.build([each.weights[place] for place in shards.own(each.weights)])
         make_settable(optimizer, rate)
         name_optimizer_variables(optimizer)
         distribution.adopt_optimizer(optimizer)
