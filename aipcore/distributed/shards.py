@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aipcore.distributed.strategy import Distribution, components
+from aipcore.distributed.strategy import Distribution, components, element_count
 from aipcore.errors import ParamsError
 
 
@@ -30,7 +30,7 @@ class WeightShards:
         self._distribution = distribution
         count = distribution.processes.count if distribution.shards_optimizer else 1
         parts: list[list[int]] = [[] for _ in range(count)]
-        sizes = [_size(weight) for weight in weights]
+        sizes = [element_count(weight) for weight in weights]
         for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
             min(parts, key=lambda part: sum(sizes[each] for each in part)).append(place)
         self._parts = [[weights[place] for place in sorted(part)] for part in parts]
@@ -68,18 +68,14 @@ class WeightShards:
                 self._distribution.run(lambda replica, row=row: self._spread_row(replica, row))
 
     def _spread_row(self, replica: int, row: Sequence[Any]) -> None:
-        length = max(_size(weight) for weight in row if weight is not None)
+        length = max(element_count(weight) for weight in row if weight is not None)
         sent, own = row[self._own], next(weight for weight in row if weight is not None)
         if sent is None:
             flat = tf.zeros([length], own.dtype)
         else:
-            flat = tf.pad(tf.reshape(components(sent)[replica], [-1]), [[0, length - _size(sent)]])
+            flat = tf.pad(tf.reshape(components(sent)[replica], [-1]), [[0, length - element_count(sent)]])
         everywhere = tf.distribute.get_replica_context().all_gather(flat, axis=0)
         for process, weight in enumerate(row):
             if weight is not None and process != self._own:
-                values = everywhere[process * length : process * length + _size(weight)]
+                values = everywhere[process * length : process * length + element_count(weight)]
                 components(weight)[replica].assign(tf.reshape(values, weight.shape))
-
-
-def _size(weight: Any) -> int:
-    return int(tf.TensorShape(weight.shape).num_elements() or 0)

@@ -256,6 +256,11 @@ def path_of(variable: Any) -> str:
     return path
 
 
+def element_count(variable: Any) -> int:
+    """Return the number of elements of a variable of Keras or TensorFlow."""
+    return int(tf.TensorShape(variable.shape).num_elements() or 0)
+
+
 def components(variable: Any) -> list[Any]:
     """Return the plain variables of a Keras or TensorFlow variable, one for each replica of this worker."""
     if isinstance(variable, ReplicaVariables):
