@@ -33,6 +33,7 @@ import numpy as np
 import tensorflow as tf
 from peers import machine
 
+from aipcore.distributed.params import DeviceParams
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import make_distribution
 from aipcore.training.checkpoint.format import Checkpoint, write_checkpoint
@@ -110,7 +111,7 @@ def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
             "model": by_path(model.variables, "the model"),
             "optimizer": by_path(optimizer.variables, "the optimizer"),
         },
-        make_distribution("none", batch, ProcessGroup()),
+        make_distribution(DeviceParams(), batch, ProcessGroup()),
     )
     size = sum(array.nbytes for array in state.read().values())
     inputs = tf.constant(np.random.default_rng(0).normal(size=(batch, model.input_shape[1])), tf.float32)

@@ -57,7 +57,7 @@ class Dataset(ABC):
 
     @property
     def separable(self) -> bool:
-        """True if samples of a batch can be made independently; False if all samples determine the padding."""
+        """True if each of several processes makes only its samples of a batch; see `DataLoader.padded_alike`."""
         return self.uniform
 
     @abstractmethod

@@ -139,7 +139,8 @@ class DataLoader:
 
     Attributes:
         share: this process's share of each batch; None: the whole batch. Only the share is read and processed, except
-            where the whole batch is needed: for padding to the largest sample, or if unusable samples are skipped.
+            where `Dataset.separable` is False. Samples of varying size are then padded to the largest of the share;
+            see `padded_alike`.
     """
 
     def __init__(
@@ -159,6 +160,24 @@ class DataLoader:
     def in_memory(self) -> bool:
         """True if all samples are in memory as they are trained on, so that a batch costs little to make."""
         return self.dataset.known() is self.dataset
+
+    @property
+    def pads_shares(self) -> bool:
+        """True if blocks for several processes are padded differently in each of them."""
+        return self.dataset.separable and not self.dataset.uniform
+
+    def padded_alike(self, block: Block, exchange: Callable[[str, Any], list[Any]]) -> Block:
+        """Return a block padded to the largest sample of all processes, which must all call this for each block.
+
+        Args:
+            block: the block of this process.
+            exchange: see `ProcessGroup.exchange`.
+        """
+        if not self.pads_shares:
+            return block
+        own = size_of(block.sides, self.dataset.specs())
+        size = tuple(map(max, zip(*exchange("the size of a batch", own), strict=True)))
+        return block if size == own else block.padded(self.dataset, size, self.padding)
 
     def blocks(
         self,

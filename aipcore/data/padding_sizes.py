@@ -10,6 +10,7 @@ import numpy as np
 
 from aipcore.data.dataset import Columns, Padding
 from aipcore.data.sample import Specs
+from aipcore.data.strings import OBJECT
 
 Size = tuple[int, ...]
 """The lengths of a batch along all varying axes of its columns, in the order of `varying_axes`."""
@@ -114,7 +115,10 @@ def pad_to(sides: Sequence[Columns], specs: Specs, size: Size, padding: Padding)
         of_column[2 + axis] = (0, length - column.shape[2 + axis])
     for (side, name), each in widths.items():
         values: Mapping[str, Any] = padding[side]
-        made[side][name] = np.pad(sides[side][name], each, constant_values=values.get(name, 0))
+        column, value = sides[side][name], values.get(name, 0)
+        if column.dtype == OBJECT and not isinstance(value, str | bytes):
+            value = ""
+        made[side][name] = np.pad(column, each, constant_values=value)
     return made[0], made[1], made[2]
 
 

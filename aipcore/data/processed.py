@@ -158,7 +158,7 @@ class ProcessedDataset(Dataset):
     @property
     def separable(self) -> bool:
         """See `Dataset`. False if samples are skipped: a skipped sample makes the batch smaller for all processes."""
-        return self.uniform and not self.samples.skips
+        return not self.samples.skips
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """See `Dataset`."""

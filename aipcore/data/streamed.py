@@ -149,7 +149,7 @@ class StreamDataset(Dataset):
     @property
     def separable(self) -> bool:
         """See `Dataset`. A batch of the source, or one with skipped samples, may be smaller than it should be."""
-        return self.uniform and self._skipped is None and not self.nominal
+        return self._skipped is None and not self.nominal
 
     @property
     def length(self) -> int | None:

@@ -37,6 +37,11 @@ class DeviceParams(GpuParams):
         "batch and keeps the weights on every device. central_storage splits each batch and keeps the weights on the "
         "CPU. multi_worker mirrors over the devices of several processes, which TF_CONFIG or Slurm defines.",
     )
+    shard_optimizer: bool = field(
+        False,
+        help="Divide the optimizer's state among the processes. Each process updates its part of the weights and sends "
+        "them to the others. The numbers are the same. Only multi_worker can use it.",
+    )
     cpus: int = field(
         1,
         help="Number of logical CPU devices. Use several to try a strategy on a machine without GPUs.",

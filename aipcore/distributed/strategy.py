@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.distributed.cluster import Cluster
-from aipcore.distributed.params import DeviceParams, Strategy
+from aipcore.distributed.params import DeviceParams
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.rendezvous import Tell, meet
 from aipcore.errors import ParamsError
@@ -35,7 +35,10 @@ class Distribution:
         processes: the processes that share each batch.
         devices: the device of each replica of this worker, such as "/device:GPU:0"; a single empty name leaves the
             placement to TensorFlow.
+        shards_optimizer: True if each process holds a part of the optimizer's state; see `WeightShards`.
     """
+
+    shards_optimizer = False
 
     def __init__(self, strategy: Any = None, processes: ProcessGroup | None = None) -> None:
         self.strategy = strategy
@@ -268,6 +271,11 @@ def path_of(variable: Any) -> str:
     return path
 
 
+def element_count(variable: Any) -> int:
+    """Return the number of elements of a variable of Keras or TensorFlow."""
+    return int(tf.TensorShape(variable.shape).num_elements() or 0)
+
+
 def components(variable: Any) -> list[Any]:
     """Return the plain variables of a Keras or TensorFlow variable, one for each replica of this worker."""
     if isinstance(variable, ReplicaVariables):
@@ -278,19 +286,31 @@ def components(variable: Any) -> list[Any]:
     return [variable]
 
 
-def make_distribution(kind: Strategy, batch_size: int, processes: ProcessGroup) -> Distribution:
+def make_distribution(params: DeviceParams, batch_size: int, processes: ProcessGroup) -> Distribution:
     """Return the selected distribution, over all visible GPUs or, without GPUs, over all logical CPU devices.
 
     Args:
-        kind: the strategy; "none" for one device.
+        params: the devices, already selected, and the strategy.
         batch_size: samples in a training batch.
         processes: this process and its peers; a group of several has its own TensorFlow strategy.
 
     Raises:
-        ParamsError: a batch has fewer samples than there are devices.
+        ParamsError: a batch has fewer samples than there are devices, or an option does not suit the strategy.
     """
+    kind = params.strategy
+    if params.shard_optimizer and kind != "multi_worker":
+        raise ParamsError(
+            "--device.shard_optimizer divides the optimizer's state among processes. Use it with --device.strategy "
+            "multi_worker, or leave it out."
+        )
     if processes.count > 1:
         distribution = Distribution(processes.strategy, processes)
+        distribution.shards_optimizer = params.shard_optimizer
+        if params.shard_optimizer and len(distribution.devices) > 1:
+            raise ParamsError(
+                f"--device.shard_optimizer needs one device in each process, but this one has "
+                f"{len(distribution.devices)}. Start one process for each GPU, e.g. with aip launch."
+            )
     else:
         gpus = tf.config.list_logical_devices("GPU")
         names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]

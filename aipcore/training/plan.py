@@ -258,6 +258,7 @@ def describe_device(precision: str, distribution: Distribution, strategy: str) -
         if distribution.processes.count > 1:
             names = f"{count(distribution.processes.count, 'worker')} ({names} each)"
         kept = "on the CPU" if strategy == "central_storage" else "on each"
+        kept += ", the optimizer's state in parts" if distribution.shards_optimizer else ""
         return f"{names} share each batch; the weights are kept {kept}{mixed}"
     alone = "" if strategy == "none" else f" (--device.strategy {strategy} has no effect on a single device)"
     idle = f" of {len(gpus)}; --device.strategy mirror uses all of them" if len(gpus) > 1 else ""

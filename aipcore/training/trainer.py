@@ -174,7 +174,7 @@ class Trainer:
             make_deterministic()
         self.data = prepare_data(scenario, params, self._params, seed, self.processes, preprocessing)
         require_same_run(self.processes, self.about, self.data.batching.samples)
-        distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
+        distribution = make_distribution(self._params.device, self.data.batching.batch_size, self.processes)
         self.data.loader.share = distribution.share
         self.engine = made = prepare_model(scenario, params, self._params, self.data, parts, distribution, seed)
         self.about |= {

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from aipcore.distributed.shards import WeightShards
 from aipcore.distributed.strategy import Distribution
 from aipcore.errors import ParamsError, ScenarioError
 from aipcore.hooks.records import OptimizerParams
@@ -136,9 +137,10 @@ def make_optimizers(
     first: ScaledSchedule | None = None
     for name, each in settings.items():
         rate = ScaledSchedule(parts[name].schedule(each.horizon), None if first is None else first.scale)
-        with distribution.scope():
+        shards = WeightShards(each.weights, distribution)
+        with shards.scope():
             optimizer = parts[name].optimizer(rate)
-            optimizer.build(each.weights)
+            optimizer.build([each.weights[place] for place in shards.own(each.weights)])
         make_settable(optimizer, rate)
         name_optimizer_variables(optimizer)
         distribution.adopt_optimizer(optimizer)

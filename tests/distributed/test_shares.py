@@ -10,6 +10,7 @@ import pytest
 
 from aipcore.data.batching import Batching
 from aipcore.data.loader import Block, DataLoader
+from aipcore.data.padding_sizes import size_of
 from aipcore.data.pipeline import Pipeline
 from aipcore.distributed.cluster import Cluster
 from aipcore.distributed.process_group import ProcessGroup
@@ -90,13 +91,14 @@ def test_parts_equal_the_whole_batch(kind: str, count: int, devices: int) -> Non
     """Parts are bit-identical to the whole, and each replica gets the same samples from either."""
     made, _ = pipeline(kind, workers=0)
     whole = made.loader(BATCH, shuffle=True)
-    for index in range(count):
-        own = distribution(index, count, devices)
-        loader = DataLoader(whole.dataset, whole.order, whole.batching, own.share)
-        for number in (0, 2):
-            blocks = epoch(loader, number)
-            for block, all_of_it in zip(blocks, epoch(whole, number), strict=True):
-                size = all_of_it.batch_size
+    owns = [distribution(index, count, devices) for index in range(count)]
+    loaders = [DataLoader(whole.dataset, whole.order, whole.batching, own.share) for own in owns]
+    for number in (0, 2):
+        epochs = [epoch(each, number) for each in (whole, *loaders)]
+        for all_of_it, *blocks in zip(*epochs, strict=True):
+            sizes = [size_of(block.sides, whole.dataset.specs()) for block in blocks]
+            for index, (own, loader, given) in enumerate(zip(owns, loaders, blocks, strict=True)):
+                block, size = loader.padded_alike(given, lambda *_, sizes=sizes: sizes), all_of_it.batch_size
                 assert (block.first, block.steps, block.batch_size) == (all_of_it.first, all_of_it.steps, size)
                 for local in range(devices):
                     part = own.samples_of(index * devices + local, size)
@@ -109,12 +111,13 @@ def test_parts_equal_the_whole_batch(kind: str, count: int, devices: int) -> Non
                 assert list(block.meta) == block.targets[""].ravel().tolist()
 
 
+@pytest.mark.parametrize("kind", ["streamed", "uneven"])
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_each_sample_is_processed_once(count: int) -> None:
+def test_each_sample_is_processed_once(count: int, kind: str) -> None:
     """Any number of workers processes each sample once, also in a partial last batch and in a resumed epoch."""
     seen: list[int] = []
     for index in range(count):
-        made, noted = pipeline("streamed", workers=0)
+        made, noted = pipeline(kind, workers=0)
         loader = made.loader(BATCH, shuffle=True)
         loader.share = distribution(index, count, 1).share
         list(loader.blocks(0, chunk=1))
@@ -142,14 +145,13 @@ def test_processes_of_a_worker_make_its_part_alone(processes: int) -> None:
 
 
 def test_a_batch_that_must_be_seen_whole_is() -> None:
-    """If samples are padded to the largest, or may be missing, all workers process all of them."""
-    for kind in ("uneven", "unfit"):
-        made, noted = pipeline(kind, workers=0)
-        loader = made.loader(BATCH)
-        loader.share = distribution(0, 2, 1).share
-        noted.seen.clear()
-        list(loader.blocks(0, chunk=1))
-        assert noted.seen == list(range(SAMPLES))
+    """If samples may be missing, all workers process all of them."""
+    made, noted = pipeline("unfit", workers=0)
+    loader = made.loader(BATCH)
+    loader.share = distribution(0, 2, 1).share
+    noted.seen.clear()
+    list(loader.blocks(0, chunk=1))
+    assert noted.seen == list(range(SAMPLES))
 
 
 def test_samples_of_workers_cover_a_batch() -> None:

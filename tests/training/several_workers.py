@@ -31,30 +31,11 @@ from aipcore.training.trainer import Trainer
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from several_devices import EVERYTHING, Evaluated, losses, trainer
-from small_scenarios import FEATURES, Blobs, blobs
+from small_scenarios import CLASSES, Blobs, blobs
 
 STREAMED = ("--train.preload", "off", "--val.preload", "off", "--data.workers", "0", "--trainer.epochs", "2")
 SEVERAL = ("--device.strategy", "multi_worker")
-
-
-class Ragged(Blobs):
-    """A scenario with samples of several lengths, so that each batch has a different shape."""
-
-    samples = 30
-
-    def train_data(self) -> Any:
-        generator = np.random.default_rng(5)
-        lengths = generator.integers(2, 7, self.samples)
-        rows = [generator.normal(size=(length, 3)).astype(np.float32) for length in lengths]
-        return [Sample(inputs=row, targets=np.int32(len(row) % 2)) for row in rows]
-
-    def val_data(self) -> Any:
-        return None
-
-    def build(self, inputs: Any) -> Any:
-        from keras import layers
-
-        return layers.Dense(2)(layers.GlobalAveragePooling1D()(layers.Dense(4, activation="tanh")(inputs)))
+SHARDED = ("--device.shard_optimizer", "true")
 
 
 class Notes:
@@ -72,26 +53,47 @@ class Notes:
         return Sample(inputs=self.points[index], targets=self.labels[index])
 
 
+class RaggedNotes(Notes):
+    """The same with samples of 2 to 4 rows, in an order in which the workers' shares differ in length."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return attrs.evolve(sample, inputs=sample.inputs.reshape(4, 3)[: 2 + index // 4 % 3])
+
+
 class Jitter(RandomProcessor):
     """A processor that moves a point depending on the seed, the epoch and the sample."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return attrs.evolve(sample, inputs=sample.inputs + rng.normal(size=FEATURES).astype(np.float32))
+        return attrs.evolve(sample, inputs=sample.inputs + rng.normal(size=sample.inputs.shape).astype(np.float32))
 
 
 class Streamed(Blobs):
     """A scenario whose samples are read and moved again in each epoch."""
 
+    notes = Notes
+
     def train_data(self) -> Any:
-        self.train = Notes(50, 1)
+        self.train = self.notes(50, 1)
         return self.train
 
     def val_data(self) -> Any:
-        self.val = Notes(33, 2)
+        self.val = self.notes(33, 2)
         return self.val
 
     def processors(self) -> Any:
         return [Jitter()]
+
+
+class Ragged(Streamed):
+    """The same with samples of several lengths. The model depends on the padding of a batch."""
+
+    notes = RaggedNotes
+
+    def build(self, inputs: Any) -> Any:
+        from keras import layers
+
+        return layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(layers.Dense(4, activation="tanh")(inputs)))
 
 
 class Start(keras.callbacks.Callback):  # type: ignore[misc]
@@ -194,13 +196,13 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
     for name, cls, words in (
         ("everything", Blobs, (*EVERYTHING, "--train.batch_size", "16")),
         ("accumulated", Blobs, (*EVERYTHING, "--train.batch_size", "12", "--trainer.accumulate_steps", "4")),
-        ("ragged", Ragged, ("--train.batch_size", "7", "--optimizer", "SGD")),
+        ("ragged", Ragged, (*STREAMED, "--train.batch_size", "12", "--val.batch_size", "8", "--optimizer", "SGD")),
         ("streamed", Streamed, (*STREAMED, "--train.batch_size", "12", "--val.batch_size", "8")),
     ):
-        if which == "few" and name in ("accumulated", "ragged"):
+        if which == "few" and name in ("accumulated", "streamed"):
             continue
-        shared = together.trainer(cls, None, *words)
-        if cls is Streamed:
+        shared = together.trainer(cls, None, *words, *(SHARDED if EVERYTHING[0] in words else ()))
+        if issubclass(cls, Streamed):
             shared.callbacks["start"] = Start(shared.scenario)
         history = shared.fit().history
         state = shared.state.variables.gather()
@@ -214,21 +216,29 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
             yield f"{name} traces", shared.engine.loop.traces
         if name == "accumulated":
             yield from moved(together, words, single)
-        if cls is Streamed:
-            yield "read", together.processes.exchange("read", [shared.scenario.train.read, shared.scenario.val.read])
+        if EVERYTHING[0] in words:
+            held = sum(variable.value.shape.num_elements() for variable in shared.engine.optimizer.variables)
+            yield f"{name} held", together.processes.exchange("held", held)
+        if issubclass(cls, Streamed):
+            read = [shared.scenario.train.read, shared.scenario.val.read]
+            yield f"{name} read", together.processes.exchange("read", read)
 
     words = ("--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm", "--train.batch_size", "4",
              "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1", "--checkpoint.keep", "9",
              "--trainer.epochs", "3", "--trainer.export_best", "False")  # fmt: skip
-    whole = together.trainer(Evaluated, "whole", *words)
+    # A checkpoint of a sharded optimizer is read without shards, and the other way round.
+    first_words, second_words = (SHARDED, ()) if which == "few" else ((), SHARDED)
+    whole = together.trainer(Evaluated, "whole", *words, *first_words)
     history = whole.fit().history
-    again = together.trainer(Evaluated, "again", *words, "--trainer.export_final", "False")
+    again = together.trainer(Evaluated, "again", *words, *second_words, "--trainer.export_final", "False")
     checkpoints = together.folder / "whole" / "checkpoint"
     again.restore(sorted(checkpoints.iterdir())[1])
     yield "resumed in", again.state.epoch
     yield "same history", again.fit().history == history
     first, second = whole.state.variables.gather(), again.state.variables.gather()
-    own = [name for name in first if first[name].tobytes() != second[name].tobytes()]
+    # The chief has all variables, the others their own.
+    names = first if chief else first.keys() & second.keys()
+    own = [name for name in names if first[name].tobytes() != second[name].tobytes()]
     yield (
         "different after resuming",
         [name for names in together.processes.exchange("different", own) for name in names],

@@ -74,7 +74,7 @@ def found(request: pytest.FixtureRequest, results: Callable[[int, str], dict[str
     return results(*request.param)
 
 
-CASES = {"few": ("everything", "streamed"), "all": ("everything", "accumulated", "ragged", "streamed")}
+CASES = {"few": ("everything", "ragged"), "all": ("everything", "accumulated", "ragged", "streamed")}
 
 
 def test_same_numbers_as_one_device(found: dict[str, Any]) -> None:
@@ -86,11 +86,24 @@ def test_same_numbers_as_one_device(found: dict[str, Any]) -> None:
         assert found[f"{case} traces"] == 1, case
 
 
+def test_optimizer_state_is_divided(found: dict[str, Any]) -> None:
+    """With --device.shard_optimizer, each worker has about an equal part of the optimizer's state."""
+    # Of 276 weights, 192 are in one matrix, and Adam has two numbers for each, and its number of updates.
+    held = found["everything held"]
+    assert sum(held) == 2 * 276 + found["count"]
+    assert max(held) == 2 * 192 + 1
+
+
 @pytest.mark.parametrize(("side", "samples", "size"), [(0, 50, 12), (1, 33, 8)], ids=["training", "validation"])
 def test_each_worker_reads_its_own_samples(found: dict[str, Any], side: int, samples: int, size: int) -> None:
     """Each sample is read once per epoch by one worker, partial batches included."""
-    parts = [read[side] for read in found["read"]]
     count = found["count"]
+    for case in set(CASES[found["which"]]) & {"ragged", "streamed"}:
+        check_reads([read[side] for read in found[f"{case} read"]], count, samples, size)
+
+
+def check_reads(parts: list[list[int]], count: int, samples: int, size: int) -> None:
+    """Check the samples that each worker has read in two epochs."""
     batches = [min(size, samples - start) for start in range(0, samples, size)]
     # If the last batch has fewer samples than there are workers, its first sample fills the empty shares.
     shares = [sum(max(1, each // count + (index < each % count)) for each in batches) for index in range(count)]
@@ -137,7 +150,9 @@ def test_chief_alone_writes(found: dict[str, Any]) -> None:
     assert share == pytest.approx(printed)
     name = "model/dropout/seed_generator_state"
     assert found["seeds"] == [name, *(f"{name}@{replica}" for replica in range(1, found["count"]))]
-    assert found["plan"] == f"{found['count']} workers (CPU:0 each) share each batch; the weights are kept on each"
+    parts = ", the optimizer's state in parts" if found["which"] == "few" else ""
+    where = f"the weights are kept on each{parts}"
+    assert found["plan"] == f"{found['count']} workers (CPU:0 each) share each batch; {where}"
     text, *ports = found["ports"]
     assert text.startswith(f"TensorFlow listens on {', '.join(sorted(ports, key=int))} without authentication")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from aipcore.distributed.params import DeviceParams
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import ReplicaVariables, make_distribution
 from aipcore.errors import TrainingError
@@ -43,7 +44,7 @@ def make_step(optimizer: Any) -> tuple[VariableState, Any]:
         "optimizer": by_path(optimizer.variables, "the optimizer"),
         "loose": {"loose": loose},
     }
-    return VariableState(groups, make_distribution("none", 16, ProcessGroup())), step
+    return VariableState(groups, make_distribution(DeviceParams(), 16, ProcessGroup())), step
 
 
 @pytest.mark.parametrize("compiled", ["eager", "graph", "XLA"])

@@ -71,6 +71,7 @@ class ChunkLoop:
         self._loader: DataLoader = engine.loader
         self._metrics: ReplicaMetrics = engine.metrics
         self._phases: RatePhases = engine.phases
+        self._exchange = engine.distribution.processes.exchange
         self._profiler = profiler
         self._batching, self._steps, self._check = batching, steps, check
         self._across = across
@@ -99,7 +100,7 @@ class ChunkLoop:
             self._prefetcher = Prefetcher(self.blocks, self._prepared, epochs=epochs, across=self._across)
         log = self._loop.step_log
         with closing(self._prefetcher.epoch(epoch, first)) as blocks:
-            for block, prepared in blocks:
+            for block, prepared in map(self._completed_copy, blocks):
                 begin(block.first)
                 updates, ends = self._logged(epoch, block)
                 if log is not None:
@@ -151,6 +152,17 @@ class ChunkLoop:
         return updates, [steps.batch_of(update - before) - block.first for update in updates]
 
     def _prepared(self, block: Block) -> tuple[Block, Any]:
+        """Return a block and its copy on the device, or None if its size must be exchanged first."""
+        if self._loader.share is not None and self._loader.pads_shares:
+            return block, None
+        return self._copied(block)
+
+    def _completed_copy(self, prepared: tuple[Block, Any]) -> tuple[Block, Any]:
+        """Complete the result of `_prepared` in the main thread, the only one that exchanges values with processes."""
+        block, copy = prepared
+        return prepared if copy is not None else self._copied(self._loader.padded_alike(block, self._exchange))
+
+    def _copied(self, block: Block) -> tuple[Block, Any]:
         numbers, group = range(block.first + 1, block.first + block.steps + 1), self._steps.accumulate_steps
         prepared = self._loop.prepare(block, [n % group == 0 or n == self._batching.steps for n in numbers])
         # The device has copies, so the originals need not be kept.

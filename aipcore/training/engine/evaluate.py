@@ -89,7 +89,8 @@ class Evaluation:
         loader = DataLoader(self.dataset, order, self.batching, share)
         chunk = self._chunk() if batch_hooks is None else 1
         with closing(prefetch(loader.blocks(0, chunk=chunk), lambda block: block)) as blocks:
-            for block in blocks:
+            for part in blocks:
+                block = loader.padded_alike(part, self._distribution.processes.exchange)
                 sides = (block.inputs, block.targets, block.weights)
                 if batch_hooks is not None:
                     batch_hooks.on_test_batch_begin(block.first)

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import tensorflow as tf
 
+from aipcore.distributed.shards import WeightShards
 from aipcore.distributed.strategy import Distribution, ReplicaVariables
 from aipcore.errors import ScenarioError
 from aipcore.hooks.records import OptimizerParams
@@ -87,6 +88,7 @@ class OptimizerUpdate:
         self._clipping = clipping
         self._grouped = grouped
         self._values = [weight.value for weight in self.weights]
+        self._shards = WeightShards(self.weights, distribution)
         # As in Keras, which squares the rows of an embedding's gradient before it adds rows of the same index.
         self._by_rows = not grouped and distribution.replicas == 1 and not clips(clipping)
         if self._by_rows:
@@ -258,6 +260,7 @@ class OptimizerUpdate:
 
     def _apply(self, gradients: Any) -> None:
         self._distribution.run(self._apply_on_replica, gradients)
+        self._shards.spread()
         if self.average is not None:
             self.average.update()
 
@@ -265,7 +268,9 @@ class OptimizerUpdate:
         del replica
         # As in Keras, weight decay does not apply to weights that no loss depends on.
         reached = [self.weights[place] for place in self._reached]
-        self.optimizer.apply(clip(gradients, self._clipping, sliced=self.sums_in_slices), reached)
+        gradients = clip(gradients, self._clipping, sliced=self.sums_in_slices)
+        own = self._shards.own(reached)
+        self.optimizer.apply([gradients[place] for place in own], [reached[place] for place in own])
 
 
 class TargetUpdate:
