@@ -59,15 +59,20 @@ class WeightShards:
 
     def spread(self) -> None:
         """Copy the trained weights of each process to all others; runs inside the compiled step."""
-        if len(self._parts) == 1:
-            return
-        parts = [[weight for weight in part if weight.trainable] for part in self._parts]
-        for dtype in sorted({weight.dtype for part in parts for weight in part}):
-            # One weight of each process at a time, so that little more memory is needed.
-            for row in zip_longest(*([weight for weight in part if weight.dtype == dtype] for part in parts)):
-                self._distribution.run(lambda replica, row=row: self._spread_row(replica, row))
+        if len(self._parts) > 1:
+            self._distribution.run(self._spread_rows)
 
-    def _spread_row(self, replica: int, row: Sequence[Any]) -> None:
+    def _spread_rows(self, replica: int) -> None:
+        parts = [[weight for weight in part if weight.trainable] for part in self._parts]
+        before: list[Any] = []
+        for dtype in sorted({weight.dtype for part in parts for weight in part}):
+            for row in zip_longest(*([weight for weight in part if weight.dtype == dtype] for part in parts)):
+                # One weight of each process after the other, so that little more memory is needed.
+                with tf.control_dependencies(before):
+                    before = [each for each in self._spread_row(replica, row) if each is not None]
+
+    def _spread_row(self, replica: int, row: Sequence[Any]) -> list[Any]:
+        """Copy at most one weight of each process; return the assignments, or None for each in eager mode."""
         length = max(element_count(weight) for weight in row if weight is not None)
         sent, own = row[self._own], next(weight for weight in row if weight is not None)
         if sent is None:
@@ -75,7 +80,10 @@ class WeightShards:
         else:
             flat = tf.pad(tf.reshape(components(sent)[replica], [-1]), [[0, length - element_count(sent)]])
         everywhere = tf.distribute.get_replica_context().all_gather(flat, axis=0)
+        assigned = []
         for process, weight in enumerate(row):
             if weight is not None and process != self._own:
                 values = everywhere[process * length : process * length + element_count(weight)]
-                components(weight)[replica].assign(tf.reshape(values, weight.shape))
+                value = tf.reshape(values, weight.shape)
+                assigned.append(components(weight)[replica].assign(value, read_value=False))
+        return assigned

@@ -15,7 +15,7 @@ from aipcore.data.pipeline import Pipeline
 from aipcore.distributed.cluster import Cluster
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import Distribution
-from aipcore.scenario import Processor, RandomProcessor, Sample
+from aipcore.scenario import Processor, RandomProcessor, Sample, Stream
 
 SAMPLES, BATCH = 23, 5
 
@@ -27,6 +27,8 @@ class Numbers:
         return SAMPLES
 
     def __getitem__(self, index: int) -> Sample:
+        if index >= SAMPLES:
+            raise IndexError(index)
         return Sample(inputs=np.full(3, index, np.float32), targets=np.int32(index), meta=index)
 
 
@@ -75,9 +77,10 @@ def pipeline(kind: str, **how: Any) -> tuple[Pipeline, Noted]:
     """Return a pipeline whose samples are in memory, on demand, of several lengths, or partly unfit."""
     noted = Noted()
     processors = {"memory": [noted], "streamed": [noted, Jitter()], "uneven": [noted, Uneven()],
-                  "unfit": [noted, Unfit(), Jitter()]}  # fmt: skip
+                  "uneven stream": [noted, Uneven()], "unfit": [noted, Unfit(), Jitter()]}  # fmt: skip
     how |= {"preload": "on" if kind == "memory" else "off", "on_error": "skip" if kind == "unfit" else "raise"}
-    return Pipeline(Numbers(), processors[kind], seed=3, **how), noted
+    source = Stream(lambda: iter(Numbers()), length=SAMPLES) if kind == "uneven stream" else Numbers()
+    return Pipeline(source, processors[kind], seed=3, **how), noted
 
 
 def epoch(loader: DataLoader, number: int) -> list[Block]:
@@ -85,7 +88,7 @@ def epoch(loader: DataLoader, number: int) -> list[Block]:
     return list(loader.blocks(number, chunk=3))
 
 
-@pytest.mark.parametrize("kind", ["memory", "streamed", "uneven", "unfit"])
+@pytest.mark.parametrize("kind", ["memory", "streamed", "uneven", "uneven stream", "unfit"])
 @pytest.mark.parametrize(("count", "devices"), [(2, 1), (3, 1), (4, 1), (2, 2)])
 def test_parts_equal_the_whole_batch(kind: str, count: int, devices: int) -> None:
     """Parts are bit-identical to the whole, and each replica gets the same samples from either."""
