@@ -186,6 +186,7 @@ def test_too_many_tokens(preset: Any, make_trainer: Any, refused: Any) -> None:
     from aip_plugins.scenarios.text_classification.scenario import TextClassification
 
     words = ("--model.graph", "KerasHub", "--model.graph.preset", str(preset(0.0)), "--model.graph.length", "25")
+    words += ("--data.classes", "account", "delivery", "payment", "returns")
     with refused(UsageError):
         make_trainer(TextClassification, *words)
 
