@@ -54,7 +54,8 @@ def _convert(graph: Graph, opset: int) -> Any:
             opset=opset,
             custom_op_handlers={"Equal": (_convert_equal, [])},
         )
-        if any(spec.dtype == tf.string for spec in specs):
+        unknown = sorted({node.op_type for node in _nodes(model.graph) if not onnx.defs.has(node.op_type, node.domain)})
+        if not unknown and any(spec.dtype == tf.string for spec in specs):
             model = onnx.version_converter.convert_version(model, max(opset, STRINGS))
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
@@ -62,14 +63,12 @@ def _convert(graph: Graph, opset: int) -> Any:
             f"The model cannot be written as ONNX ({type(error).__name__}: {reason}). Leave out ONNX, or move what "
             "it does not support to post_processors()."
         ) from error
-    nodes = list(_nodes(model.graph))
-    unknown = sorted({node.op_type for node in nodes if not onnx.defs.has(node.op_type, node.domain)})
     if unknown:
         raise FormatError(
             f"ONNX (opset {opset}) does not support {_listed(unknown)} of TensorFlow. Leave out ONNX, or move "
             f"{'it' if len(unknown) == 1 else 'them'} to post_processors()."
         )
-    _drop_unused_inputs(model.graph, {spec.name for spec in specs}, nodes)
+    _drop_unused_inputs(model.graph, {spec.name for spec in specs}, list(_nodes(model.graph)))
     return model
 
 

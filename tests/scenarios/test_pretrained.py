@@ -180,6 +180,17 @@ def test_losses_are_those_of_keras(hub: Any, preset: Any, make_trainer: Any, tmp
     np.testing.assert_allclose([each["accuracy"] for each in found], expected["accuracy"], atol=1e-6)
 
 
+@pytest.mark.slow
+def test_too_many_tokens(preset: Any, make_trainer: Any, refused: Any) -> None:
+    """A length above that of the preset is refused."""
+    from aip_plugins.scenarios.text_classification.scenario import TextClassification
+
+    words = ("--model.graph", "KerasHub", "--model.graph.preset", str(preset(0.0)), "--model.graph.length", "25")
+    words += ("--data.classes", "account", "delivery", "payment", "returns")
+    with refused(UsageError):
+        make_trainer(TextClassification, *words)
+
+
 def variables(folder: Path) -> dict[str, Any]:
     """Return the variables of the model in a checkpoint by path."""
     from aipcore.training.checkpoint.weights import checkpoint_weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -66,11 +66,21 @@ def text_preset_logits(tokens: Mapping[str, Any], params: KerasHub, classes: int
     """Return the logits of a preset for the outputs of its preprocessing.
 
     Raises:
-        UsageError: the preset cannot be loaded.
+        UsageError: the preset cannot be loaded, or takes fewer tokens.
     """
     import keras_hub
 
-    return _preset_logits(keras_hub.models.TextClassifier, tokens, params, classes)
+    length = next(iter(tokens.values())).shape[1]
+
+    def check(backbone: Any) -> None:
+        for layer in backbone._flatten_layers():
+            if isinstance(layer, keras_hub.layers.PositionEmbedding) and layer.sequence_length < length:
+                raise UsageError(
+                    f"--model.graph.length {length} is more than the {layer.sequence_length} tokens that the preset "
+                    "takes. Use a smaller number."
+                )
+
+    return _preset_logits(keras_hub.models.TextClassifier, tokens, params, classes, check)
 
 
 def text_preset_preprocessing(params: KerasHub, length: int) -> Any:
@@ -107,10 +117,14 @@ def _loaded(cls: Any, params: KerasHub, **arguments: Any) -> Any:
         ) from error
 
 
-def _preset_logits(task: Any, inputs: Any, params: KerasHub, classes: int) -> Any:
+def _preset_logits(
+    task: Any, inputs: Any, params: KerasHub, classes: int, check: Callable[[Any], None] | None = None
+) -> Any:
     model = _loaded(task, params, num_classes=classes, dropout=params.dropout, preprocessor=None, compile=False)
     backbone = model.backbone
     backbone.name = "backbone"
+    if check is not None:
+        check(backbone)
     if params.lora_rank:
         backbone.enable_lora(params.lora_rank)
         if not backbone._lora_enabled_layers:

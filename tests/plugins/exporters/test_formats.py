@@ -121,6 +121,23 @@ class Read(keras.layers.Layer):
         return tf.sparse.to_dense(tf.nn.ctc_greedy_decoder(steps, lengths)[0][0])
 
 
+class Squeezed(keras.layers.Layer):
+    """A layer of the lengths of texts without white space, which ONNX cannot remove."""
+
+    def call(self, inputs: Any) -> Any:
+        return tf.cast(tf.strings.length(tf.strings.regex_replace(inputs, " ", "")), tf.float32)
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.KerasTensor(inputs.shape, dtype="float32")
+
+
+def test_ops_on_strings_that_onnx_has_not(graph_of: Any, form: Any, write: Any) -> None:
+    """The error of a model with texts names the ops, too."""
+    inputs = keras.Input((1,), dtype="string", name="inputs")
+    with pytest.raises(FormatError, match=r"^ONNX \(opset 18\) does not support the op.* StaticRegexReplace"):
+        write(graph_of(inputs, Squeezed()(inputs)), {"ONNX": form("ONNX")})
+
+
 @pytest.mark.parametrize(("name", "layer", "op"), [("ONNX", Gamma, "Lgamma"), ("LiteRT", Read, "CTCGreedyDecoder")])
 def test_ops_that_a_format_has_not(
     graph_of: Any, form: Any, write: Any, tmp_path: Path, capfd: Any, name: str, layer: type[Any], op: str
