@@ -192,7 +192,7 @@ def moved(checkpoint: Path) -> Iterator[tuple[str, Any]]:
     one.state.compilation = one.compile()
     two = trainer(Evaluated, None, *words, "--device.strategy", "mirror")
     two.restore(one.state.snapshot({}))
-    # The sums of metrics, which begin anew with the next epoch, are on the first device now.
+    # The sums of metrics, which are reset in the next epoch, are on the first device now.
     stored, back = (
         {name: array.tobytes() for name, array in arrays.items() if not name.startswith("metrics/")}
         for arrays in (read_checkpoint(checkpoint).arrays, two.state.variables.read())
