@@ -100,6 +100,7 @@ def test_killed_node(whole: Path, cluster: subprocess.Popen[str], tmp_path: Path
     assert process.returncode == 0, err
     assert re.search(r"error: (The chief, worker 0|Worker [12]) \(.*\),? is gone: it was killed", err)
     assert err.count("error: ") == 1
+    assert "raylet" not in out + err
     assert err.count("Restart 1 of 1.") == 1
     assert "Resuming from killed/checkpoint/step-" in out
     one, other = end_of(whole), end_of(tmp_path / "killed")
