@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 from aipcore.distributed.launcher import Hosts
@@ -19,6 +20,8 @@ def ray(options: str) -> Hosts:
     """
     if find_spec("ray") is None:
         raise UsageError("--cluster ray needs the package ray, which is not installed. Run pip install 'aipcore[ray]'.")
+    # Ray prints pages of its own about a lost node. It reads this variable when it is imported.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     from aip_plugins.clusters.ray_nodes import RayNodes
 
     return RayNodes(options)

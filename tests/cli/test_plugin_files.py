@@ -184,18 +184,19 @@ def test_launch_passes_the_options_of_aip(monkeypatch: pytest.MonkeyPatch) -> No
     """Each process of `aip launch` gets the plugin files and switches."""
     import aipcore.cli.launch
     from aipcore.cli.main import main
+    from aipcore.distributed.launcher import End
 
     given: list[str] = []
 
     class Started:
-        def __init__(self, words: list[str], *_: Any) -> None:
-            given.extend(words)
+        def __init__(self, *_: Any) -> None:
+            pass
 
-        def run(self) -> int:
-            return 0
+        def run(self, words: list[str]) -> End:
+            given.extend(words)
+            return End(0, lost=None, explained=False)
 
     monkeypatch.setattr(aipcore.cli.launch, "Launch", Started)
-    monkeypatch.setattr(aipcore.cli.launch, "gpu_shares", lambda *_: [])
     monkeypatch.setattr(aipcore.cli.launch, "make_output_optional", lambda: None)
     with pytest.raises(SystemExit):
         main(["launch", "--workers", "2", "train", "tutorial", "-p", "no:callbacks", "--debug", "--no-plugins"])

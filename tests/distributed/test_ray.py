@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -31,16 +32,18 @@ RUN = ("train", "tutorial", "--trainer.epochs", "4", "--trainer.random_seed", "5
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[subprocess.Popen[str]]:
     """Start a cluster, and set its address for all launches."""
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).parent / "ray_cluster.py")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdin is not None
-    with process, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ADDRESS", answer(process, "ADDRESS "))
-        yield process
-        process.stdin.close()
-        process.wait(60)
+    # Ray's sockets need a short path.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as short,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", short)
+        with subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "ray_cluster.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            patch.setenv("RAY_ADDRESS", answer(process, "ADDRESS "))
+            yield process
 
 
 def answer(process: subprocess.Popen[str], label: str) -> str:
@@ -100,6 +103,7 @@ def test_killed_node(whole: Path, cluster: subprocess.Popen[str], tmp_path: Path
     assert process.returncode == 0, err
     assert re.search(r"error: (The chief, worker 0|Worker [12]) \(.*\),? is gone: it was killed", err)
     assert err.count("error: ") == 1
+    assert "raylet" not in out + err
     assert err.count("Restart 1 of 1.") == 1
     assert "Resuming from killed/checkpoint/step-" in out
     one, other = end_of(whole), end_of(tmp_path / "killed")
