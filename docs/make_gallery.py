@@ -26,7 +26,7 @@ PICTURE = re.compile(r"!\[[^\]]*\]\(images/gallery/([\w-]+)\.svg\)")
 PROGRAMS = Path(sys.executable).parent
 SEED = "1"
 
-WIDTH, HEIGHT, TOP, BOTTOM, LEFT, GAP = 460, 176, 44, 26, 46, 22
+WIDTH, HEIGHT, TOP, BOTTOM, LEFT, GAP = 470, 176, 44, 26, 52, 22
 """Size of the picture and of the margins of a plot, in pixels."""
 
 LIGHT = "{--text:#55606d;--c0:#3b5bdb;--c1:#c2410c}"
@@ -131,13 +131,13 @@ def drawn(charts: Sequence[Plot], alt: str) -> str:
         f'<svg class="aip-figure" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
         f'height="{HEIGHT}" role="img" aria-label="{alt}">',
         STYLE,
-        _legend(charts[0]),
+        _legend(charts[0], any(chart.best for chart in charts)),
     ]
     parts += [_plot(chart, LEFT + number * (width + LEFT + GAP / 2), width) for number, chart in enumerate(charts)]
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _legend(chart: Plot) -> str:
+def _legend(chart: Plot, best: bool) -> str:
     names = [name for name, _ in chart.curves]
     own = len(names) == 2 and not names[1].startswith("val_")
     words = [name.removesuffix("_loss") for name in names] if own else ["training", "validation"][: len(names)]
@@ -145,7 +145,10 @@ def _legend(chart: Plot) -> str:
     for number, word in enumerate(words):
         entries.append(f'<path class="curve c{number}" d="M{x},11h18"/><text x="{x + 23}" y="15">{word}</text>')
         x += 40 + 7 * len(word)
-    entries.append(f'<circle class="best" cx="{x + 5}" cy="11" r="3.5"/><text x="{x + 14}" y="15">best epoch</text>')
+    if best:
+        entries.append(
+            f'<circle class="best" cx="{x + 5}" cy="11" r="3.5"/><text x="{x + 14}" y="15">best epoch</text>'
+        )
     return "".join(entries)
 
 
