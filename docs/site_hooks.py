@@ -39,7 +39,7 @@ OPTION = re.compile(r"<code>(?=[^<\n]{1,34}</code>)([^<\n]*-[^<\n]*)</code>")
 
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
-BOOSTS = {"decisions/": 0.1, "files/": 0.4, "benchmarks": 0.4, "coming-from-": 0.5, "howto/": 1.5, "parameters": 1.5}
+BOOSTS = {"decisions/": 0.01, "files/": 0.4, "benchmarks": 0.4, "coming-from-": 0.5, "howto/": 1.5, "parameters": 1.5}
 """Weights of pages in the search, by the beginnings of their names."""
 
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".md": "markdown"}
