@@ -26,7 +26,7 @@ PICTURE = re.compile(r"!\[[^\]]*\]\(images/gallery/([\w-]+)\.svg\)")
 PROGRAMS = Path(sys.executable).parent
 SEED = "1"
 
-WIDTH, HEIGHT, TOP, BOTTOM, LEFT, GAP = 460, 176, 44, 26, 46, 22
+WIDTH, HEIGHT, TOP, BOTTOM, LEFT, GAP = 470, 176, 44, 26, 52, 22
 """Size of the picture and of the margins of a plot, in pixels."""
 
 LIGHT = "{--text:#55606d;--c0:#3b5bdb;--c1:#c2410c}"
@@ -131,22 +131,28 @@ def drawn(charts: Sequence[Plot], alt: str) -> str:
         f'<svg class="aip-figure" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
         f'height="{HEIGHT}" role="img" aria-label="{alt}">',
         STYLE,
-        _legend(charts[0]),
     ]
-    parts += [_plot(chart, LEFT + number * (width + LEFT + GAP / 2), width) for number, chart in enumerate(charts)]
+    for number, chart in enumerate(charts):
+        left = LEFT + number * (width + LEFT + GAP / 2)
+        parts += [_legend(chart, left), _plot(chart, left, width)]
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _legend(chart: Plot) -> str:
+def _legend(chart: Plot, x: float) -> str:
     names = [name for name, _ in chart.curves]
     own = len(names) == 2 and not names[1].startswith("val_")
-    words = [name.removesuffix("_loss") for name in names] if own else ["training", "validation"][: len(names)]
-    entries, x = [], LEFT
-    for number, word in enumerate(words):
-        entries.append(f'<path class="curve c{number}" d="M{x},11h18"/><text x="{x + 23}" y="15">{word}</text>')
-        x += 40 + 7 * len(word)
-    entries.append(f'<circle class="best" cx="{x + 5}" cy="11" r="3.5"/><text x="{x + 14}" y="15">best epoch</text>')
+    entries = []
+    for number, name in enumerate(names):
+        word = name.removesuffix("_loss") if own else "validation" if name.startswith("val_") else "training"
+        kind = _color(number, name)
+        entries.append(f'<path class="curve {kind}" d="M{x:.0f},11h18"/><text x="{x + 23:.0f}" y="15">{word}</text>')
+        x += 36 + 7 * len(word)
     return "".join(entries)
+
+
+def _color(number: int, name: str) -> str:
+    """Return the class of a curve: values of the validation have the second color."""
+    return "c1" if number or name.startswith("val_") else "c0"
 
 
 def _plot(chart: Plot, left: float, width: float) -> str:
@@ -174,11 +180,10 @@ def _plot(chart: Plot, left: float, width: float) -> str:
     for epoch, anchor in ((1, "start"), (epochs, "end")):
         word = f"epoch {epoch}" if epoch == 1 else str(epoch)
         parts.append(f'<text x="{x(epoch):.0f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{word}</text>')
-    for number, (_, curve) in enumerate(chart.curves):
-        kind = 1 if len(chart.curves) == 1 and chart.best else number
+    for number, (name, curve) in enumerate(chart.curves):
         points = [(x(epoch), y(value)) for epoch, value in enumerate(curve, 1) if value is not None]
         line = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        parts.append(f'<polyline class="curve c{kind}" points="{line}"/>')
+        parts.append(f'<polyline class="curve {_color(number, name)}" points="{line}"/>')
     if chart.best is not None:
         value = chart.curves[-1][1][chart.best - 1]
         parts.append(f'<circle class="best" cx="{x(chart.best):.1f}" cy="{y(value or 0):.1f}" r="3.5"/>')
@@ -186,7 +191,7 @@ def _plot(chart: Plot, left: float, width: float) -> str:
 
 
 def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
-    """Return two to five round numbers between two values, which are exponents on a logarithmic axis."""
+    """Return up to six round numbers between two values, which are exponents on a logarithmic axis."""
     if logarithmic:
         whole = range(math.ceil(low), math.floor(high) + 1)
         factors = (1.0,) if len(whole) > 1 else (1.0, 2.0, 5.0)
@@ -197,7 +202,7 @@ def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
             if low <= math.log10(factor * 10.0**each) <= high
         ]
     power = 10 ** math.floor(math.log10((high - low) / 2))
-    step = next(power * factor for factor in (1, 2, 5) if (high - low) / (power * factor) <= 4)
+    step = next(power * factor for factor in (1, 2, 5) if (high - low) / (power * factor) <= 5)
     return [round(number * step, 10) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from itertools import cycle
 from pathlib import Path, PurePosixPath
@@ -33,12 +34,12 @@ FIGURE = re.compile(r'<img alt="[^"]*" src="([^"]+\.svg)"[^>]*>')
 """A picture that is a drawing. One with the class `aip-figure` takes its colors from the page."""
 
 TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
-OPTION = re.compile(r"<code>([^<\n]{0,30}-[^<\n]{0,30})</code>")
+OPTION = re.compile(r"<code>(?=[^<\n]{1,34}</code>)([^<\n]*-[^<\n]*)</code>")
 """Short code with a hyphen, after which a browser would break the line."""
 
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
-BOOSTS = {"decisions/": 0.1, "files/": 0.4, "benchmarks": 0.4, "coming-from-": 0.5, "howto/": 1.5, "parameters": 1.5}
+BOOSTS = {"decisions/": 0.01, "files/": 0.4, "benchmarks": 0.4, "coming-from-": 0.5, "howto/": 1.5, "parameters": 1.5}
 """Weights of pages in the search, by the beginnings of their names."""
 
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".md": "markdown"}
@@ -50,6 +51,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     source = (ROOT / "aipcore" / "__init__.py").read_text(encoding="utf-8")
     version = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
     assert version is not None
+    if "MIKE_DOCS_VERSION" in os.environ:
+        # One of several versions, which mike builds. The page then loads their list.
+        config.extra["version"] = {"provider": "mike"}
     config.copyright = f"aip {version[1]}, licensed under Apache-2.0"
     named = set(_names(config.nav))
     config.nav = _expanded(config.nav, docs, named)

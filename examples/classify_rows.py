@@ -4,6 +4,7 @@ python classify_rows.py penguins/best new.csv
 """
 
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -16,9 +17,16 @@ def cell(text, dtype):
     return text if dtype == tf.string else float(text or "nan")
 
 
+def argument(column):
+    """Return the name of the input for a column: it has letters, digits and `_` only, and begins with a letter."""
+    name = re.sub(r"[^0-9A-Za-z_]", lambda each: f"u{ord(each[0]):04x}" if each[0].isalnum() else "_", column)
+    return name if name[0].isalpha() else f"arg_{name}"
+
+
 def main(folder, table):
     """Print the class of each row and its probability."""
-    rows = list(csv.DictReader(Path(table).read_text(encoding="utf-8").splitlines()))
+    lines = Path(table).read_text(encoding="utf-8-sig").splitlines()
+    rows = [{argument(name): text for name, text in row.items()} for row in csv.DictReader(lines)]
     serve = tf.saved_model.load(folder).signatures["serving_default"]
     columns = {
         name: tf.constant([cell(row[name], spec.dtype) for row in rows], spec.dtype)

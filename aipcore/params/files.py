@@ -273,10 +273,10 @@ class Layer:
                 continue
             if not options:
                 name, equals, value = word.removeprefix("-").partition("=")
-                option = f"--OPTION {word}"
+                meant = f"--OPTION {word}"
                 if name[:1].isalpha() and (equals or word.startswith("-")):
-                    option = f"--{name} {value}".rstrip()
-                raise ParamsError(f"Unexpected argument {word!r}. Values follow an option: {option}.")
+                    meant = f"--{name} {value}".rstrip()
+                raise ParamsError(f"Unexpected argument {word!r}. Values follow an option: {meant}.")
             last = options[-1]
             options[-1] = attrs.evolve(last, words=(*last.words, word))
         seen: set[str] = set()

@@ -68,7 +68,8 @@ def _read(
                     continue
                 where = f"{path}, line {lines.line_num}"
                 if len(row) != len(header):
-                    raise DataError(f"{where} has {len(row)} columns instead of {len(header)}. Correct the line.")
+                    advice = "Correct the line." if len(header) > 1 else f"Is {separator!r} the separator?"
+                    raise DataError(f"{where} has {len(row)} columns instead of {len(header)}. {advice}")
                 for name, kind in kinds.items():
                     values[name].append(_value(row[places[name]], kind, f"{where}: {name}"))
     except OSError as error:

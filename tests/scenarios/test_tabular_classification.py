@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,23 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 assert not {"aipcore", "aip_plugins"} & {name.partition(".")[0] for name in sys.modules}
 """
 CLASSES = ["Adelie", "Chinstrap", "Gentoo"]
+
+
+def test_names_of_inputs_without_aip() -> None:
+    """The example gives each column the name of its input, as the exported model does."""
+    from aipcore.scenario.model import argument_names
+
+    columns = ["age", "spend per month", "1st", "größe"]
+    argument = runpy.run_path(str(EXAMPLE))["argument"]
+    assert {column: argument(column) for column in columns} == argument_names(columns)
+
+
+def test_decimal_commas(tmp_path: Path) -> None:
+    """Numbers with commas are not taken for categories."""
+    table = written(tmp_path, "size;kind\n" + "".join(f"{number},5;{'ab'[number % 2]}\n" for number in range(60)))
+    params = {"data.files": [str(table)], "data.target": "kind", "data.separator": "semicolon"}
+    with pytest.raises(AipError, match=r"the numbers of size have decimal commas\. Replace them by points\."):
+        scenario_of(**params)
 
 
 @pytest.mark.slow

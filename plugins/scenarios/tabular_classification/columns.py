@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -142,6 +143,8 @@ def _refuse_useless(table: Table, kinds: dict[str, Kind], given: dict[str, Kind]
             f"{'it' if len(single) == 1 else 'them'} out with --data.ignore {_words(single)}."
         )
     if varied:
+        if all(re.fullmatch(r"-?\d+(,\d+)?", text) for text in table.known(varied[0])):
+            raise DataError(f"{table.title}: the numbers of {varied[0]} have decimal commas. Replace them by points.")
         raise DataError(
             f"{table.title}: the {_listed(varied)} too many different texts for categories. Leave "
             f"{'it' if len(varied) == 1 else 'them'} out with --data.ignore {_words(varied)}, or set the kind with "
