@@ -77,5 +77,6 @@ def test_passes_its_own_tests(example, tests, site):
         cwd=example,
         env={**os.environ, "PYTHONPATH": str(site)},
         timeout=600,
+        children=True,
     )
     assert done.returncode == 0, done.stdout[-3000:]

@@ -190,7 +190,7 @@ def test_life_of_a_package(kind: str, tmp_path: Path, site: Path, fork_aip) -> N
             sys.executable, "-c", "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))", "-q", "-W", "error", "-p",
             "no:cacheprovider", *(() if kind == "schedule" else ("--deselect", "tests/test_conformance.py")),
         ],
-        cwd=package, env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=package, env={**os.environ, "PYTHONPATH": str(site)}, children=True,
     )  # fmt: skip
     assert tested.returncode == 0, tested.stdout[-3000:]
     words = {

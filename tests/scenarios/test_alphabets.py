@@ -165,7 +165,7 @@ def test_known_classes_keep_their_weights() -> None:
 SMALL = {
     "data.printed_lines": 16, "train.batch_size": 8, "trainer.jit_compile": "off", "trainer.tune": "off",
     "trainer.random_seed": 3, "trainer.epochs": 1, "model.filters": [4], "model.units": 8,
-    "trainer.export_best": False, "trainer.export_final": False,
+    "trainer.export_best": False, "trainer.export_final": False, "trainer.skip_sanity_check": True,
 }  # fmt: skip
 
 

@@ -96,7 +96,13 @@ def trainer(
     reporter: Reporter | None = None,
 ) -> Trainer:
     """Return a trainer of a scenario class with command-line parameters."""
-    first = Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2})
+    few = {
+        "trainer.random_seed": 7,
+        "trainer.jit_compile": "off",
+        "trainer.epochs": 2,
+        "trainer.skip_sanity_check": True,
+    }
+    first = Layer.from_mapping("test", few)
     request = make_request(loaded_class(cls, {}), [first, Layer.from_arguments(words)], get_plugin_manager())
     if folder is not None:
         folder.mkdir(exist_ok=True)
