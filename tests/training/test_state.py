@@ -90,7 +90,7 @@ def test_moves_to_another_number_of_replicas() -> None:
     """Sums are added up on the first replica, statistics averaged, and an equal value counts once for each replica."""
 
     def state(replicas: int) -> VariableState:
-        distribution = make_distribution("none", 16, ProcessGroup())
+        distribution = make_distribution(DeviceParams(), 16, ProcessGroup())
         distribution.devices *= replicas
 
         def each(**options: Any) -> ReplicaVariables:
