@@ -51,13 +51,12 @@ def test_data_is_there_once(found: dict[str, Any], kind: str) -> None:
 
 @pytest.mark.slow
 def test_worker_processes_share_the_data(found: dict[str, Any]) -> None:
-    """Workers share the memory of the source data, and their private memory is small."""
+    """Workers and this process share the memory of the source data, and the workers' private memory is small."""
     assert min(found["shared"]) >= found["many"]
     assert max(found["own"]) < 0.15 * found["many"]
-    # One copy in the training process and one for all workers.
-    assert copies(found, "Dimmed") < 2.5
+    assert 0.5 < copies(found, "Dimmed") < 1.5
     assert found["memory"]["worker_processes"] == 2
-    assert found["many"] * MIB < found["memory"]["workers"] < 1.3 * found["many"] * MIB
+    assert 0 < found["memory"]["workers"] < 0.3 * found["many"] * MIB
     assert found["memory"]["process"] == pytest.approx(found["now"], rel=0.02)
 
 
