@@ -265,7 +265,13 @@ class OptimizerUpdate:
         del replica
         # As in Keras, weight decay does not apply to weights that no loss depends on.
         reached = [self.weights[place] for place in self._reached]
-        self.optimizer.apply(clip(gradients, self._clipping, sliced=self.sums_in_slices), reached)
+        clipped = clip(gradients, self._clipping, sliced=self.sums_in_slices)
+        if self._distribution.strategy is not None:
+            self.optimizer.apply(clipped, reached)
+            return
+        # Outside of a replica, Keras does not sum over replicas. It sums with `tf.custom_gradient`, whose registry keeps
+        # the graph of each trace until the process ends.
+        tf.distribute.get_replica_context().merge_call(lambda _: self.optimizer.apply(clipped, reached))
 
 
 class TargetUpdate:
