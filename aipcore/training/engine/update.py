@@ -269,7 +269,7 @@ class OptimizerUpdate:
         if self._distribution.strategy is not None:
             self.optimizer.apply(clipped, reached)
             return
-        # Outside of a replica, Keras does not sum over replicas. It sums with `tf.custom_gradient`, whose registry keeps
+        # Outside of a replica, Keras adds no sum over replicas. The sum uses `tf.custom_gradient`, whose registry keeps
         # the graph of each trace until the process ends.
         tf.distribute.get_replica_context().merge_call(lambda _: self.optimizer.apply(clipped, reached))
 
