@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import attrs
 import click
@@ -148,8 +149,11 @@ class About:
         steps = option.name.split(".")
         if steps[0] == "updates":
             return ".".join(steps[2:]) in UPDATE
-        names = {each.name for each in _options(self.standard)}
-        return not any(".".join(steps[:cut]) in names for cut in range(1, len(steps) + 1))
+        return not any(".".join(steps[:cut]) in self._names for cut in range(1, len(steps) + 1))
+
+    @cached_property
+    def _names(self) -> set[str]:
+        return {each.name for each in _options(self.standard)}
 
 
 def show_parameters(console: Console, trees: Sequence[Group], about: About, topic: str) -> None:

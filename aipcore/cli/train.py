@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from aipcore.cli.cluster import run_output
 from aipcore.cli.completion import ParametersCommand, words_command
 from aipcore.cli.help import show_help, show_usage
 from aipcore.cli.request import HELP, PARAMS, command_option, make_request, split_arguments
 from aipcore.console import Console
-from aipcore.training.train import train_request
 
 QUIET = command_option("--quiet", "-q", help="Print warnings and errors only.")
 JSON_LOG = command_option(
@@ -29,6 +27,10 @@ def command(words: tuple[str, ...]) -> None:
     if "--help" in arguments.options:
         show_help(Console(), request, command, arguments)
         return
+    # Imported here: the help needs neither.
+    from aipcore.cli.cluster import run_output
+    from aipcore.training.train import train_request
+
     result = train_request(request, run_output(arguments.options))
     if result.signal is not None:
         sys.exit(128 + result.signal)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from aipcore.data.sample import SIDES, ColumnSpec, DeclaredSpecs, Sample, Specs
 from aipcore.data.sampler import Indices, Visits
+from aipcore.data.shared_memory import share
 from aipcore.data.strings import OBJECT, dtype_name, length_of
 from aipcore.errors import DataError
 
@@ -105,6 +106,8 @@ class Dataset(ABC):
 class Fields:
     """The named columns of one side (inputs, targets or weights) of a dataset.
 
+    Pickled for worker processes: large arrays are then in shared memory, here too, so that they are in memory once.
+
     Attributes:
         columns: by name, an array with samples along the first axis; if shapes differ, a list of arrays of one rank.
         bare: True if the author gave a single array instead of a mapping; its name is then empty.
@@ -118,6 +121,15 @@ class Fields:
         if self.bare:
             return self.columns[""][index]
         return {name: column[index] for name, column in self.columns.items()} or None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        for name in self.columns:
+            share(self.columns, name)
+        return _fields, (self.columns, self.bare)
+
+
+def _fields(columns: dict[str, Any], bare: bool) -> Fields:
+    return Fields(columns=columns, bare=bare)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -140,7 +140,7 @@ class Pipeline:
         if self._dataset is None:
             self._dataset = self._made()
             # An iterator can be read only once, and processed samples replace the given ones.
-            self._given = None
+            self._given = self._again = None
         return self._dataset
 
     def fingerprint(self) -> dict[str, Any]:

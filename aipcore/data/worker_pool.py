@@ -117,13 +117,13 @@ class Crew:
         with self._lock:
             if id(job) in self._jobs:
                 return self._jobs[id(job)][0]
-            area = Area.make()
+            area, shared = Area.make(), list[int]()
             try:
-                area.write(job, dump=pickling.dump)
+                area.write(job, dump=pickling.dump, shared=shared)
                 self._number += 1
                 for index, each in enumerate(self._sockets):
                     try:
-                        socket.send_fds(each, [CONTROL.pack(self._number, 1)], [area.descriptor])
+                        socket.send_fds(each, [CONTROL.pack(self._number, 1)], [area.descriptor, *shared])
                     except ConnectionError:
                         raise self._ended(index) from None
             finally:

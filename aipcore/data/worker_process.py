@@ -12,15 +12,15 @@ import signal
 import socket
 import struct
 import sys
-import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 
 from aipcore.data.pickling import dump_any
+from aipcore.data.shared_memory import descriptor_of, make_descriptor
 from aipcore.errors import TRACEBACK, AipError, DataError, author_error
 from aipcore.logs import captured_messages
 from aipcore.streams import guarded_output
@@ -40,7 +40,7 @@ def plain_dump(value: Any, keep: Callable[[pickle.PickleBuffer], object]) -> byt
 
 
 class Area:
-    """Shared memory behind a file descriptor. It has no name, so the system frees it when the last process ends."""
+    """Shared memory behind a file descriptor, for objects of any size."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -49,10 +49,7 @@ class Area:
     @classmethod
     def make(cls) -> Area:
         """Return a new, empty area."""
-        if hasattr(os, "memfd_create"):
-            return cls(os.memfd_create("aip-workers", os.MFD_CLOEXEC))
-        with tempfile.TemporaryFile() as file:
-            return cls(os.dup(file.fileno()))
+        return cls(make_descriptor())
 
     def view(self, size: int) -> memoryview:
         """Return a view of at least the first `size` bytes; the area grows as needed."""
@@ -79,8 +76,13 @@ class Area:
         self._map = None
         os.close(self.descriptor)
 
-    def write(self, value: Any, *, dump: Dump = plain_dump) -> int:
+    def write(self, value: Any, *, dump: Dump = plain_dump, shared: list[int] | None = None) -> int:
         """Write an object.
+
+        Args:
+            value: the object.
+            dump: pickles it.
+            shared: receives the descriptors of arrays in shared memory, in place of a copy of the arrays.
 
         Returns:
             size of the area in bytes.
@@ -89,6 +91,12 @@ class Area:
         body = dump(value, buffers.append)
         raw = [buffer.raw() for buffer in buffers]
         sizes = [len(body), *(each.nbytes for each in raw)]
+        if shared is not None:
+            descriptors = [descriptor_of(each.obj) for each in raw]
+            for at, descriptor in enumerate(descriptors):
+                if descriptor is not None and len(shared) < MOST_SHARED:
+                    shared.append(descriptor)
+                    sizes[at + 1], raw[at] = -raw[at].nbytes, memoryview(b"")
         head = struct.pack(f"<{len(sizes) + 1}q", len(sizes), *sizes)
         places, end = _places(START + len(head), sizes)
         view = self.view(end)
@@ -99,19 +107,31 @@ class Area:
             buffer.release()
         return end
 
-    def read(self, *, copy: bool) -> Any:
+    def read(self, *, copy: bool, shared: Sequence[int] = ()) -> Any:
         """Return the last written object.
 
         Args:
             copy: True to copy its arrays; False for read-only views of the area.
+            shared: the descriptors of its arrays in shared memory, which are closed.
         """
         (count,) = struct.unpack_from("<q", self.view(START + 8), START)
         start = START + (count + 1) * 8
         sizes = struct.unpack_from(f"<{count}q", self.view(start), START + 8)
         places, end = _places(start, sizes)
         view = self.view(end)
-        parts = [view[place : place + size] for place, size in zip(places, sizes, strict=True)]
+        following = iter(shared)
+        parts = [
+            view[place : place + size] if size >= 0 else _mapped(next(following), -size)
+            for place, size in zip(places, sizes, strict=True)
+        ]
         return pickle.loads(parts[0], buffers=[bytearray(each) if copy else each.toreadonly() for each in parts[1:]])
+
+
+def _mapped(descriptor: int, size: int) -> memoryview:
+    try:
+        return memoryview(mmap.mmap(descriptor, size))
+    finally:
+        os.close(descriptor)
 
 
 def _places(start: int, sizes: Any) -> tuple[list[int], int]:
@@ -119,7 +139,7 @@ def _places(start: int, sizes: Any) -> tuple[list[int], int]:
     for size in sizes:
         start = -(-start // ALIGNMENT) * ALIGNMENT
         places.append(start)
-        start += size
+        start += max(size, 0)
     return places, start
 
 
@@ -127,7 +147,10 @@ TASK = struct.Struct("<3q")
 """A task: its number, its area and its job. A result: the number, the area, and the bytes written there."""
 
 CONTROL = struct.Struct("<2q")
-"""The number of a job, then 1 if the descriptor of its area follows, or 0 to remove the job."""
+"""The number of a job, then 1 if the descriptors of its area and of its arrays follow, or 0 to remove the job."""
+
+MOST_SHARED = 200
+"""The most shared arrays of a job. Linux passes at most 253 descriptors with a message."""
 
 KEPT_BLOCK = 24 * 2**20
 """Bytes. The limit of glibc is 32 MiB."""
@@ -249,17 +272,20 @@ class _Worker:
 
     def _job(self, number: int) -> Job | Failure:
         while number not in self._jobs or select.select([self._socket], [], [], 0)[0]:
-            message, descriptors, *_ = socket.recv_fds(self._socket, CONTROL.size, 1)
+            message, descriptors, *_ = socket.recv_fds(self._socket, CONTROL.size, 1 + MOST_SHARED)
             if not message:
                 _end()
             about, comes = CONTROL.unpack(message)
             if not comes:
                 self._jobs.pop(about, None)
                 continue
+            area = Area(descriptors[0])
             try:
-                self._jobs[about] = Area(descriptors[0]).read(copy=False)
+                self._jobs[about] = area.read(copy=False, shared=descriptors[1:])
             except Exception as error:
                 self._jobs[about] = _failure(error, loading=True)
+            finally:
+                area.close()
         return self._jobs[number]
 
 

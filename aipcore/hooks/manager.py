@@ -239,7 +239,11 @@ class PluginManager:
         return built
 
     def builder(self, kind: str, chosen: Choice[Any]) -> partial[Any]:
-        """Return the `build` of a chosen plugin, bound to its parameters.
+        """Return the `build` of a chosen plugin, bound to its parameters; see `chosen_build`."""
+        return partial(self.chosen_build(kind, chosen), chosen.params)
+
+    def chosen_build(self, kind: str, chosen: Choice[Any]) -> Callable[..., Any]:
+        """Return the `build` of a chosen plugin, whose first argument are the parameters.
 
         Raises:
             PluginError: see `load_build`; or the parameters belong to another plugin.
@@ -250,7 +254,7 @@ class PluginManager:
                 f"The parameters of the {kind} {chosen.name} are {type(chosen.params).__name__}, not {cls.__name__}. "
                 f"Write Choice({chosen.name!r}, {cls.__name__}(...))."
             )
-        return partial(build, chosen.params)
+        return build
 
     def load(self, entry: Entry, reference: str) -> Any:
         """Import and return the target of a plugin's reference.

@@ -84,6 +84,11 @@ def component_keys(recorded: Any) -> list[str]:
     return names if len(set(names)) == len(names) else [str(number) for number in range(1, len(names) + 1)]
 
 
+def recorded_text(value: Any) -> str:
+    """Return a recorded value as text: components in a list by their names."""
+    return ", ".join(str(each[COMPONENT_KEY]) for each in value) if component_keys(value) else str(value)
+
+
 def to_json(plain: Mapping[str, Any]) -> str:
     """Return parameters as the text of a JSON file."""
     return json.dumps(plain, indent=2) + "\n"

@@ -54,7 +54,7 @@ def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
 
 
 def _schedule_builder(chosen: Choice[Any], plugins: PluginManager) -> Callable[[Horizon], Any]:
-    return partial(build_schedule, plugins.builder("schedule", chosen).func, chosen.params)
+    return partial(build_schedule, plugins.chosen_build("schedule", chosen), chosen.params)
 
 
 def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:

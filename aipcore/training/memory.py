@@ -25,7 +25,10 @@ def peak_memory(workers: Sequence[int]) -> PeakMemory:
         # Not every allocator of TensorFlow keeps statistics.
         with suppress(ValueError):
             gpus[name] = int(tf.config.experimental.get_memory_info(name)["peak"])
-    return PeakMemory(process=_peak(), workers=sum(shares), worker_processes=len(shares), gpus=gpus)
+    # Memory that workers share with this process belongs to this process.
+    shared = _status("/proc/self/status", "RssShmem") - _status("/proc/self/smaps_rollup", "Pss_Shmem")
+    workers_only = max(0, sum(shares) - shared)
+    return PeakMemory(process=_peak(), workers=workers_only, worker_processes=len(shares), gpus=gpus)
 
 
 def _peak() -> int:

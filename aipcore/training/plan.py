@@ -233,6 +233,8 @@ def describe_steps(steps: Steps) -> list[tuple[str, str]]:
     """Describe what happens within epochs, if anything."""
     parts = ((steps.log, "logged"), (steps.validate, "validated"))
     texts = [f"{what} every {count(every, 'update')}" for every, what in parts if every is not None]
+    if steps.log is not None and steps.log > (total := steps.horizon.total_updates):
+        texts[0] += f" (never: the run has {count(total, 'update')})"
     return [("steps", ", ".join(texts))] if texts else []
 
 

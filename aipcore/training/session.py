@@ -102,14 +102,17 @@ def open_output(output: Output, cluster: Cluster | None = None, *, folder: Path 
         UsageError: a file for progress is not writable.
     """
     from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
-    from aipcore.training.notebook_reporter import NotebookReporter
 
     console, chief = Console(), cluster is None or cluster.index == 0
     # A log level of warnings also turns off the plan and the progress bar.
     quiet = output.quiet or log_level() > logging.INFO
     handler = ConsoleHandler(console, quiet=quiet or not chief or output.reporter is not None)
     handler.setFormatter(logging.Formatter(f"{worker_prefix(cluster)}%(message)s"))
-    reporter_class = NotebookReporter if console.is_jupyter else ConsoleReporter
+    reporter_class = ConsoleReporter
+    if console.is_jupyter:
+        from aipcore.training.notebook_reporter import NotebookReporter
+
+        reporter_class = NotebookReporter
     reporters: list[Reporter] = [output.reporter or reporter_class(console, quiet=quiet)]
     if chief:
         reporters += output.listeners()

@@ -13,7 +13,7 @@ from aipcore.errors import PluginError, UsageError
 from aipcore.files import as_mapping
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, fill
-from aipcore.params.dump import component_keys, flat
+from aipcore.params.dump import component_keys, flat, recorded_text
 from aipcore.params.names import normalize
 from aipcore.params.resources import localized, places, places_layer
 from aipcore.params.tree import COMPONENT_KEY
@@ -111,9 +111,7 @@ def _within_list(change: Change) -> Change:
 
 
 def _text(value: Any) -> str:
-    if component_keys(value):
-        return " ".join(each[COMPONENT_KEY] for each in value)
-    return "none" if value is None else str(value)
+    return "none" if value is None else recorded_text(value)
 
 
 KINDS = ("scenario", "optimizer", "schedule", "callback", "exporter")

@@ -15,7 +15,7 @@ from aip_plugins.hparams import session_end, write_summaries
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from aipcore.params.dump import component_keys, flat
+from aipcore.params.dump import flat, recorded_text
 from aipcore.training.callbacks.callback_list import RunEnd
 from aipcore.training.callbacks.context import RunContext
 
@@ -79,7 +79,7 @@ def _plain(value: Any) -> float | str | bool:
     """Return a value as TensorBoard accepts it; a component in a list as its name."""
     if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return ", ".join(component_keys(value)) or str(value)
+    return recorded_text(value)
 
 
 def build(params: HParamsParams, context: RunContext) -> HParams:

@@ -15,7 +15,7 @@ import keras
 from aip_plugins.callbacks.background import Background
 from aip_plugins.callbacks.remote_params import TrackerParams
 
-from aipcore.params.dump import component_keys, flat
+from aipcore.params.dump import flat, recorded_text
 from aipcore.params.names import count
 from aipcore.params.secret import redacted
 from aipcore.training.callbacks.callback_list import RunEnd
@@ -148,7 +148,7 @@ class Tracker(keras.callbacks.Callback):
     def flat_params(self) -> dict[str, str]:
         """Return the parameters of the run by dotted name, as text. Secrets are redacted."""
         found = flat(self.context.params, lists=True)
-        return {name: ", ".join(component_keys(value)) or str(value) for name, value in found.items()}
+        return {name: recorded_text(value) for name, value in found.items()}
 
     def _outcome(self, end: RunEnd) -> tuple[dict[str, Any], list[Path]]:
         error = end.error and redacted(f"{type(end.error).__name__}: {end.error}")[:LONGEST]

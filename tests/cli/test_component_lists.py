@@ -205,7 +205,7 @@ def test_train_and_resume(aip: Aip, tmp_path: Path) -> None:
     assert [layer.units for layer in done.model.layers if hasattr(layer, "units")] == [4, 4, 3, 1]
     for changed, sentence in (
         ({"model.layers.2.units": 9}, "--model.layers.2.units cannot change from 4 to 9 when a run is resumed."),
-        ({"model.layers": ["Dense"]}, "--model.layers cannot change from Dense Dense Dense to Dense when a run"),
+        ({"model.layers": ["Dense"]}, "--model.layers cannot change from Dense, Dense, Dense to Dense when a run"),
     ):
         with pytest.raises(UsageError) as caught:
             aipcore.resume("run", changed, scenario=cls, quiet=True)

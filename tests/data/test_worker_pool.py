@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ import forks
 import numpy as np
 import pytest
 
+from aipcore.data import shared_memory
 from aipcore.data.adapters.samples import SampleList
 from aipcore.data.pickling import UnshippableError
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.processing import SampleError
+from aipcore.data.sampler import Visits
+from aipcore.data.shared_memory import descriptor_of
 from aipcore.data.worker_pool import WorkerPool, cores
 from aipcore.data.worker_process import Area, WorkerTraceback
 from aipcore.errors import DataError
@@ -63,6 +67,11 @@ class Jitter(RandomProcessor):
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return attrs.evolve(sample, inputs={"x": sample.inputs["x"] + rng.random(50, dtype=np.float32)})
+
+
+class Shift(RandomProcessor):
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return attrs.evolve(sample, inputs={"x": sample.inputs["x"] + rng.random(dtype=np.float32)})
 
 
 class Stretch(RandomProcessor):
@@ -292,6 +301,38 @@ def test_samples_in_shared_memory_are_unchanged(value: Any) -> None:
         assert type(ours) is type(theirs)
         np.testing.assert_array_equal(ours, theirs, strict=isinstance(theirs, np.ndarray))
     area.close()
+
+
+@pytest.mark.parametrize("view", [False, True])
+@pytest.mark.parametrize("used", [False, True])
+def test_large_arrays_are_in_memory_once(
+    two: WorkerPool, monkeypatch: pytest.MonkeyPatch, view: bool, used: bool
+) -> None:
+    """A large array is moved to shared memory in parts; if the author still uses it, it is copied and unchanged."""
+    monkeypatch.setattr(shared_memory, "PART_BYTES", 2**16)
+    tracemalloc.start()
+    made = np.random.default_rng(0).random((2**15, 50), dtype=np.float32)
+    expected, size = made.copy(), made.nbytes
+    given = made.reshape(-1, 5, 10) if view else made
+    kept = made if used else None
+    with Pipeline(({"x": given}, None), [Shift()], workers=two, preload="off") as pipeline:
+        del made, given
+        dataset: Any = pipeline.dataset()
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert "by 2 worker processes" in pipeline.describe()
+        after, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        column = dataset.dataset.samples.source.inputs.columns["x"]
+        assert descriptor_of(column) is not None
+        assert peak - before < size / 4
+        assert (before - after > size / 2) is not used
+        np.testing.assert_array_equal(column.reshape(-1, 50), expected)
+        visits = Visits(indices=np.array([3, 2**15 - 1]), epochs=np.array([0, 1]))
+        (batch,) = dataset.batches([visits])
+        np.testing.assert_array_equal(batch.inputs["x"], dataset.batch(visits.indices, visits.epochs).inputs["x"])
+    if kept is not None:
+        np.testing.assert_array_equal(kept, expected)
 
 
 def alive(pids: list[int]) -> list[int]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import forks
 import pytest
+from tensorflow.python.framework.func_graph import FuncGraph
 
 from aipcore.training.memory import peak_memory
 from aipcore.training.reporter import PeakMemory
@@ -51,24 +54,45 @@ def test_data_is_there_once(found: dict[str, Any], kind: str) -> None:
 
 @pytest.mark.slow
 def test_worker_processes_share_the_data(found: dict[str, Any]) -> None:
-    """Workers share the memory of the source data, and their private memory is small."""
+    """Workers and this process share the memory of the source data, and the workers' private memory is small."""
     assert min(found["shared"]) >= found["many"]
     assert max(found["own"]) < 0.15 * found["many"]
-    # One copy in the training process and one for all workers.
-    assert copies(found, "Dimmed") < 2.5
+    assert 0.5 < copies(found, "Dimmed") < 1.5
     assert found["memory"]["worker_processes"] == 2
-    assert found["many"] * MIB < found["memory"]["workers"] < 1.3 * found["many"] * MIB
+    assert 0 < found["memory"]["workers"] < 0.3 * found["many"] * MIB
     assert found["memory"]["process"] == pytest.approx(found["now"], rel=0.02)
 
 
 @pytest.mark.slow
 def test_flat_over_epochs_and_runs(tmp_path: Path) -> None:
-    """Memory stays flat with validation, LAV, EMA, checkpoints, exports and TensorBoard, but for graphs of each run."""
+    """Memory stays flat over epochs and over runs, with validation, LAV, EMA, checkpoints, exports and TensorBoard."""
     found = result_of("long_run.py", str(tmp_path), "200", "8")
     sizes, after = found["epochs"], found["runs"]
     assert len(sizes) == 200
     assert max(sizes[20:]) < 1.03 * sizes[19]
-    assert (after[-1] - after[0]) / (len(after) - 1) < 8
+    # The first runs fill caches.
+    assert after[-1] - after[1] < 5
+
+
+def test_a_run_leaves_no_graph(make_trainer: Any, blobs_class: Any) -> None:
+    """After a run, its model, its traced functions and its trainer can be freed."""
+
+    def run() -> list[Any]:
+        trainer = make_trainer(blobs_class, "--trainer.tune", "off", "--trainer.epochs", "1", output="out")
+        trainer.fit()
+        return [weakref.ref(each) for each in (trainer, trainer.model, trainer.engine.optimizer)]
+
+    gc.collect()
+    before = func_graphs()
+    left = run()
+    gc.collect()
+    assert [each() for each in left] == [None] * len(left)
+    assert func_graphs() <= before
+
+
+def func_graphs() -> int:
+    """Return the number of graphs of traced functions in memory."""
+    return sum(isinstance(each, FuncGraph) for each in gc.get_objects())
 
 
 PEAK = """

@@ -20,6 +20,7 @@ from aipcore.errors import ParamsError
 from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 from aipcore.training.engine.learning_rate import Horizon
 from aipcore.training.engine.step_log import StepLog
+from aipcore.training.plan import describe_steps
 from aipcore.training.reporter import Reporter, StepReport, ValidationReport
 from aipcore.training.run_state import PLACE
 from aipcore.training.steps import Steps
@@ -496,3 +497,10 @@ def test_streams(make_trainer: Any, blobs_class: Any) -> None:
     assert (result.epochs, result.updates) == (3, 25)
     assert [each["step"] for each in result.validations] == [8, 16, 24, 25]
     assert [each.step for each in recorded.steps] == [4, 8, 12, 16, 20, 24]
+
+
+def test_plan_of_values_that_are_never_logged() -> None:
+    """The plan says that a run ends before its first logged update."""
+    steps = Steps(batches=10, accumulate_steps=1, epochs=2, log=21)
+    assert describe_steps(steps) == [("steps", "logged every 21 updates (never: the run has 20 updates)")]
+    assert describe_steps(attrs.evolve(steps, log=20)) == [("steps", "logged every 20 updates")]

@@ -268,9 +268,15 @@ class OptimizerUpdate:
         del replica
         # As in Keras, weight decay does not apply to weights that no loss depends on.
         reached = [self.weights[place] for place in self._reached]
-        gradients = clip(gradients, self._clipping, sliced=self.sums_in_slices)
+        clipped = clip(gradients, self._clipping, sliced=self.sums_in_slices)
         own = self._shards.own(reached)
-        self.optimizer.apply([gradients[place] for place in own], [reached[place] for place in own])
+        clipped, weights = [clipped[place] for place in own], [reached[place] for place in own]
+        if self._distribution.strategy is not None:
+            self.optimizer.apply(clipped, weights)
+            return
+        # Outside of a replica, Keras adds no sum over replicas. The sum uses `tf.custom_gradient`, whose registry keeps
+        # the graph of each trace until the process ends.
+        tf.distribute.get_replica_context().merge_call(lambda _: self.optimizer.apply(clipped, weights))
 
 
 class TargetUpdate:
