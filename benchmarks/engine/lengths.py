@@ -69,8 +69,9 @@ class Lengths(Task):
         """Return the scenario of `variable_length.py`."""
         from variable_length import Texts
 
-        own = {"train": {"bucket_window": WINDOW}, "model": {"units": UNITS, "texts": self.samples}}
-        return Texts, {**own, "train.shuffle": True}
+        return Texts, {
+            "train.bucket_window": WINDOW, "train.shuffle": True, "model.units": UNITS, "model.texts": self.samples,
+        }  # fmt: skip
 
     def fit_arguments(self) -> dict[str, Any]:
         """Return a dataset of the batches, whose number `Model.fit` needs for the right number of updates."""

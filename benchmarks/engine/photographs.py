@@ -73,12 +73,10 @@ class Photographs(Task):
         """Return `image_classification`."""
         from aip_plugins.scenarios.image_classification.scenario import ImageClassification
 
-        data = {
-            "height": SIZE, "width": SIZE, "colors": "rgb", "flip": True, "shift": SHIFT, "rotate": DEGREES,
-            "contrast": CONTRAST,
-        }  # fmt: skip
         return ImageClassification, {
-            "data": data, "train.lists": [str(folder(self.samples))], "train.shuffle": True,
+            "data.height": SIZE, "data.width": SIZE, "data.colors": "rgb", "data.flip": True, "data.shift": SHIFT,
+            "data.rotate": DEGREES, "data.contrast": CONTRAST, "train.lists": [str(folder(self.samples))],
+            "train.shuffle": True,
         }  # fmt: skip
 
     def fit_arguments(self) -> dict[str, Any]:
