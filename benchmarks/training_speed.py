@@ -4,7 +4,7 @@ The peers of a framework share a process. The epochs of all peers take turns, so
 is the median over the rounds of a peer's epoch time divided by aip's in the same round: above 1, aip is faster. A row
 is met if the ratio to the fastest peer is at least 1. A peer that needs 3 times as long as aip is measured only twice.
 
-    python benchmarks/training_speed.py [--row gpt photos] [--rounds 4] [--quick] [--calamari FOLDER] [--json FILE]
+    python benchmarks/training_speed.py [--row gpt photos] [--rounds 3] [--quick] [--calamari FOLDER] [--json FILE]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from engine.models import BY_HAND, FIT, GROUPS, JAX, TORCH, Task, all_tasks
+from engine.models import BY_HAND, FIT, GROUPS, JAX, TORCH, all_tasks
 from peers import machine
 
 WORKER = Path(__file__).parent / "engine" / "worker.py"
@@ -34,6 +35,12 @@ SLOW = 3.0
 """Ratio from which a peer is measured only twice."""
 
 QUICK = ("aip", FIT[0], TORCH[0])
+MORE = ("gpt-bfloat16",)
+"""Rows on request only."""
+
+BFLOAT16 = ("resnet-bfloat16", "gpt-bfloat16")
+"""Rows that need a processor with instructions for bfloat16. Without them, a step takes 10 times as long."""
+
 LINES = "lines"
 CALAMARI_LINES, CALAMARI_EPOCHS = 208, 4
 ENVIRONMENT = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -83,12 +90,14 @@ class Peer:
     """The results of a peer.
 
     Attributes:
+        clock: "seconds" or "cpu_seconds".
         seconds: of each epoch but the first two. The first one ends `first`; the second may still compile.
         first: seconds to the first update.
     """
 
     name: str
     worker: Worker
+    clock: str = "seconds"
     seconds: list[float] = attrs.field(factory=list)
     first: float = 0.0
     skipped: str = ""
@@ -100,19 +109,18 @@ class Peer:
         if not self.skipped and number == 0:
             self.first = answer["seconds"]
         elif not self.skipped and number > 1:
-            self.seconds.append(answer["seconds"])
+            self.seconds.append(answer[self.clock])
 
     def ratio(self, ours: Peer) -> float:
         """Return the median ratio to the epochs of aip in the same rounds."""
         return statistics.median(theirs / own for theirs, own in zip(self.seconds, ours.seconds, strict=False))
 
 
-def measure(row: str, task: Task, rounds: int, names: list[str]) -> list[Peer]:
+def measure(row: str, rounds: int, names: list[str], clock: str) -> list[Peer]:
     """Measure peers on one task, aip first."""
     workers = [Worker(row) for _ in GROUPS]
-    peers = [
-        Peer(name, worker) for worker, group in zip(workers, GROUPS, strict=True) for name in group if name in names
-    ]
+    pairs = [(name, worker) for worker, group in zip(workers, GROUPS, strict=True) for name in group if name in names]
+    peers = [Peer(name, worker, clock) for name, worker in pairs]
     ours = peers[0]
     try:
         for number in range(rounds + 2):
@@ -154,8 +162,16 @@ def calamari(folder: Path | None) -> dict[str, Any]:
             ocr.render(work / part, count, seed, files)
         peers = ocr.training(work, folder, CALAMARI_EPOCHS)
         ocr.in_turns(peers, CALAMARI_EPOCHS)
-    measured = [Peer(name, Worker(LINES), peer.seconds[1:], peer.seconds[0]) for name, peer in peers.items()]
+    measured = [
+        Peer(name, Worker(LINES), seconds=peer.seconds[1:], first=peer.seconds[0]) for name, peer in peers.items()
+    ]
     return result(LINES, title, CALAMARI_LINES // ocr.BATCH_SIZE, measured)
+
+
+def has_bfloat16() -> bool:
+    """Return True if the CPU has instructions for bfloat16."""
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and re.search(r"\b(avx512_|amx_)?bf16\b", flags.read_text("utf-8")) is not None
 
 
 def line(found: dict[str, Any]) -> str:
@@ -189,10 +205,15 @@ def main() -> None:
     """Measure and print."""
     tasks = all_tasks()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--row", nargs="+", choices=[*tasks, LINES], default=[*tasks, LINES], help="only these rows")
-    parser.add_argument("--rounds", type=int, default=4, help="measured epochs of each peer (default: %(default)s)")
+    default = [row for row in [*tasks, LINES] if row not in MORE and (row not in BFLOAT16 or has_bfloat16())]
+    parser.add_argument("--row", nargs="+", choices=[*tasks, LINES], default=default, help="only these rows")
+    parser.add_argument("--rounds", type=int, default=3, help="measured epochs of each peer (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help=f"one round, and only {', '.join(QUICK)}")
     parser.add_argument("--every-peer", action="store_true", help="also peers that are known to be slow on a CPU")
+    parser.add_argument(
+        "--cpu-time", action="store_true",
+        help="compare CPU seconds of the processes, without those of data workers, for a machine with other load",
+    )  # fmt: skip
     parser.add_argument("--by-hand", action="store_true", help="also loops written by hand for each model")
     parser.add_argument(
         "--calamari", type=Path, default=os.environ.get("AIP_CALAMARI"),
@@ -212,14 +233,18 @@ def main() -> None:
             left_out |= set() if arguments.by_hand else set(BY_HAND)
             names = [name for group in GROUPS for name in group if name not in left_out]
             names = [name for name in names if name in QUICK or not arguments.quick]
-            found = result(
-                row, task.title, task.steps, measure(row, task, 1 if arguments.quick else arguments.rounds, names)
+            rounds, clock = (
+                1 if arguments.quick else arguments.rounds,
+                "cpu_seconds" if arguments.cpu_time else "seconds",
             )
+            found = result(row, task.title, task.steps, measure(row, rounds, names, clock))
         everything.append(found)
         print(line(found), flush=True)
         if arguments.json:
             text = json.dumps({"machine": head, "rows": everything}, indent=1)
             arguments.json.write_text(f"{text}\n", encoding="utf-8")
+    if not has_bfloat16() and "--row" not in sys.argv:
+        print(f"\nNot measured, because this CPU has no instructions for bfloat16: {', '.join(BFLOAT16)}.")
     print(f"\n{(time.perf_counter() - begun) / 60:.1f} minutes")
 
 

@@ -87,4 +87,5 @@ class Lengths(Task):
         import torch
 
         made = batches(self.samples, self.batch_size)
-        return [tuple(torch.from_numpy(array).to(device) for array in batch) for batch in made]
+        tensors = [tuple(torch.from_numpy(array).to(device) for array in batch) for batch in made]
+        return torch.utils.data.DataLoader(tensors, batch_size=None, shuffle=True)

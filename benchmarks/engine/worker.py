@@ -1,12 +1,14 @@
 """Peers of one framework on one task. Each input line is the name of a peer, whose turn it is.
 
-The answer is a line of JSON with the seconds of an epoch, the first time with the seconds to its first update.
+The answer is a line of JSON with the seconds of an epoch, the first time with the seconds to its first update, and with
+the CPU seconds of this process.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -37,11 +39,12 @@ def main() -> None:
     task = all_tasks()[sys.argv[1]]
     running: dict[str, Iterator[float]] = {}
     for line in sys.stdin:
-        name = line.strip()
+        name, begun = line.strip(), time.process_time()
         try:
             if name not in running:
                 running[name] = PEERS[name](task)
             answer: dict[str, object] = {"seconds": next(running[name])}
+            answer["cpu_seconds"] = time.process_time() - begun
         except Exception as error:
             answer = {"skipped": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
         sys.stdout.write("@" + json.dumps(answer) + "\n")
