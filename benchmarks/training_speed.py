@@ -29,7 +29,10 @@ from peers import machine
 
 WORKER = Path(__file__).parent / "engine" / "worker.py"
 LONGEST_TURN = 300.0
-"""Seconds after which the peers of a framework are ended and skipped."""
+"""Seconds after which the peers of a framework are ended and skipped, on a machine without other load."""
+
+LOADED = 10
+"""Factor of `LONGEST_TURN` if CPU time is compared."""
 
 SLOW = 3.0
 """Ratio from which a peer is measured only twice."""
@@ -50,8 +53,9 @@ ENVIRONMENT = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCA
 class Worker:
     """A process with the peers of a framework. It starts with its first turn."""
 
-    def __init__(self, row: str) -> None:
+    def __init__(self, row: str, clock: str = "seconds") -> None:
         self._row = row
+        self._longest = LONGEST_TURN * (1 if clock == "seconds" else LOADED)
         self._process: subprocess.Popen[str] | None = None
 
     def turn(self, peer: str) -> dict[str, Any]:
@@ -63,7 +67,7 @@ class Worker:
             )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        limit = threading.Timer(LONGEST_TURN, self._process.kill)
+        limit = threading.Timer(self._longest, self._process.kill)
         limit.start()
         try:
             self._process.stdin.write(f"{peer}\n")
@@ -76,7 +80,7 @@ class Worker:
             pass
         finally:
             limit.cancel()
-        return {"skipped": f"its process ended, or needed more than {LONGEST_TURN:g} s"}
+        return {"skipped": f"its process ended, or needed more than {self._longest:g} s"}
 
     def close(self) -> None:
         """End the process."""
@@ -118,7 +122,7 @@ class Peer:
 
 def measure(row: str, rounds: int, names: list[str], clock: str) -> list[Peer]:
     """Measure peers on one task, aip first."""
-    workers = [Worker(row) for _ in GROUPS]
+    workers = [Worker(row, clock) for _ in GROUPS]
     pairs = [(name, worker) for worker, group in zip(workers, GROUPS, strict=True) for name in group if name in names]
     peers = [Peer(name, worker, clock) for name, worker in pairs]
     ours = peers[0]
