@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from engine.lengths import network, texts
 from peers import machine
 
 from aipcore.start_tensorflow import import_tensorflow
@@ -32,22 +33,8 @@ from aipcore.scenario import Sample, Scenario, ScenarioParams  # noqa: E402
 from aipcore.training.reporter import EpochReport, Reporter  # noqa: E402
 from aipcore.training.trainer import Trainer  # noqa: E402
 
-WORDS, CLASSES = 2000, 4
 TARGET = 1.5
 EQUAL = 1e-5
-
-
-def texts(count: int) -> list[Sample]:
-    """Return texts of 8 to 160 words, whose class is that of most of their words."""
-    generator = np.random.default_rng(0)
-    lengths = np.clip(generator.lognormal(3.7, 0.6, count), 8, 160).astype(int)
-    labels = generator.integers(0, CLASSES, count)
-    made = []
-    for length, label in zip(lengths, labels, strict=True):
-        words = generator.integers(1, WORDS // CLASSES, length) * CLASSES + generator.integers(0, CLASSES, length)
-        words[: length // 3] += label - words[: length // 3] % CLASSES
-        made.append(Sample(inputs=np.minimum(words, WORDS - 1).astype(np.int32), targets=np.int32(label)))
-    return made
 
 
 @params
@@ -73,13 +60,11 @@ class Texts(Scenario):
 
     def train_data(self) -> Any:
         """Return the texts."""
-        return texts(self.params.model.texts)
+        return [Sample(inputs=words, targets=label) for words, label in texts(self.params.model.texts)]
 
     def build(self, inputs: Any) -> Any:
         """Build Embedding, BiLSTM, Dense."""
-        units = self.params.model.units
-        embedded = keras.layers.Embedding(WORDS, units, mask_zero=True)(inputs)
-        return keras.layers.Dense(CLASSES)(keras.layers.Bidirectional(keras.layers.LSTM(units))(embedded))
+        return network(inputs, self.params.model.units)
 
     def losses(self) -> Any:
         """Return the cross-entropy."""

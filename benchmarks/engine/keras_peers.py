@@ -1,130 +1,101 @@
-"""Peers that train the Keras model itself: aip, `Model.fit`, and a hand-written loop."""
+"""Peers that train the Keras model itself: aip, `Model.fit`, a loop in JAX, and a hand-written loop."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from aipcore.start_tensorflow import import_tensorflow
-from engine.models import TASKS, Task
+from engine.models import Task
+from engine.turns import Seconds, Turns
 
-Seconds = float
-"""Yielded by each peer, a generator: the time from its start to its first update, then the time of each epoch."""
+EPOCHS = 1000
+"""More than are measured."""
 
-
-def make(task: Task) -> tuple[Any, dict[str, Any], Any]:
-    """Return the model, its inputs and its targets, the same for every peer."""
-    import keras
-
-    keras.utils.set_random_seed(1)
-    inputs, targets = task.data(task.samples)
-    symbolic = {name: keras.Input(x.shape[1:], dtype=x.dtype.name, name=name) for name, x in inputs.items()}
-    return keras.Model(symbolic, task.build(symbolic)), inputs, targets
+STEPS_PER_CALL = 50
 
 
-def fit(name: str, **compile_options: Any) -> Iterator[Seconds]:
-    """Train with `Model.fit`."""
+def fit(task: Task, *, many: bool, jit: bool | str) -> Iterator[Seconds]:
+    """Train with `Model.fit`.
+
+    Args:
+        task: the task.
+        many: if True, run many steps per call.
+        jit: `jit_compile`.
+    """
     import_tensorflow()
     import keras
 
-    started = time.perf_counter()
-    task = TASKS[name]
-    model, inputs, targets = make(task)
-    model.compile(keras.optimizers.Adam(0.001), task.loss, **compile_options)
-    first: list[float] = []
+    turns = Turns()
+    model, arguments = task.model(), task.fit_arguments()
+    steps = min(STEPS_PER_CALL, task.steps) if many else 1
+    model.compile(keras.optimizers.Adam(0.001), task.loss, jit_compile=jit, steps_per_execution=steps)
 
-    class First(keras.callbacks.Callback):
+    class Clock(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if not first:
-                first.append(time.perf_counter() - started)
+            turns.updated()
 
-    model.fit(inputs, targets, batch_size=task.batch_size, shuffle=False, verbose=0, callbacks=[First()])
-    yield first[0]
-    while True:
-        begun = time.perf_counter()
-        model.fit(inputs, targets, batch_size=task.batch_size, shuffle=False, verbose=0)
-        yield time.perf_counter() - begun
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            turns.epoch_ended()
+
+    yield from turns.run(lambda: model.fit(**arguments, epochs=EPOCHS, verbose=0, callbacks=[Clock()]))
 
 
-def aip(name: str) -> Iterator[Seconds]:
+def aip(task: Task) -> Iterator[Seconds]:
     """Train with aip's loop, as `aip train` does."""
     import_tensorflow()
-    import threading
-
-    from aipcore.scenario import Scenario
     from aipcore.training.reporter import EpochReport, Reporter
     from aipcore.training.trainer import Trainer
 
-    started = time.perf_counter()
-    task = TASKS[name]
+    turns = Turns()
 
-    class Made(Scenario):
-        """The task as a scenario."""
-
-        def train_data(self) -> Any:
-            return task.data(task.samples)
-
-        def build(self, inputs: Any) -> Any:
-            return task.build(inputs)
-
-        def loss_values(self, inputs: Any, targets: Any, outputs: Any) -> Any:
-            return {"loss": task.loss(targets[""], outputs[""])}
-
-    class Turns(Reporter):
-        """Waits for its turn after each epoch, and measures the next one."""
-
-        def __init__(self) -> None:
-            self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
-            self.first = self.begun = self.seconds = 0.0
-            self.loop = ""
-
-        def plan(self, rows: list[tuple[str, str]]) -> None:
-            self.loop = dict(rows)["loop"]
+    class Clock(Reporter):
+        """Waits for its turn after each epoch."""
 
         def progress(self, step: int, samples: int, logs: Any) -> None:
-            self.first = self.first or time.perf_counter() - started
+            turns.updated()
 
         def epoch_ended(self, report: EpochReport) -> None:
-            self.seconds = time.perf_counter() - self.begun
-            self.done.release()
-            self.go.acquire()
-            self.begun = time.perf_counter()
+            turns.epoch_ended()
 
+    scenario, own = task.scenario()
     params = {
-        "trainer": {"epochs": 1000, "random_seed": 1, "skip_sanity_check": True},
-        "train": {"shuffle": False, "batch_size": task.batch_size},
+        "trainer.epochs": EPOCHS,
+        "trainer.random_seed": 1,
+        "trainer.skip_sanity_check": True,
+        "trainer.precision": task.precision,
+        "train.shuffle": task.shuffle,
+        "train.batch_size": task.batch_size,
         "learning_rate": "Constant",
     }
-    turns = Turns()
-    trainer = Trainer.from_scenario(Made, params, reporter=turns)
-    threading.Thread(target=trainer.fit, daemon=True).start()
-    turns.done.acquire()
-    yield turns.first
-    while True:
-        turns.go.release()
-        turns.done.acquire()
-        yield turns.seconds
+    yield from turns.run(Trainer.from_scenario(scenario, {**params, **own}, reporter=Clock(), quiet=True).fit)
 
 
-def by_hand(name: str, *, jit: bool) -> Iterator[Seconds]:
+def _folded(task: Task) -> list[dict[str, Any]]:
+    """Return inputs and targets by step: arrays of shape [steps, batch, ...] by name."""
+    inputs, targets = task.data(task.samples)
+    return [
+        {name: x.reshape(task.steps, task.batch_size, *x.shape[1:]) for name, x in side.items()}
+        for side in (inputs, {"": targets})
+    ]
+
+
+def by_hand(task: Task, *, jit: bool) -> Iterator[Seconds]:
     """Train with one compiled function for the whole epoch: the upper limit for a loop over this model."""
     import_tensorflow()
     import keras
     import tensorflow as tf
 
     started = time.perf_counter()
-    task = TASKS[name]
-    model, inputs, targets = make(task)
+    model = task.model()
     optimizer = keras.optimizers.Adam(0.001)
     optimizer.build(model.trainable_variables)
     total = tf.Variable(0.0)
-    steps = task.samples // task.batch_size
-
-    def fold(x: Any) -> Any:
-        return tf.constant(x.reshape(steps, task.batch_size, *x.shape[1:]))
-
-    columns, truth = {key: fold(x) for key, x in inputs.items()}, fold(targets)
+    columns, truth = tf.nest.map_structure(tf.constant, _folded(task))
 
     @tf.function(jit_compile=jit, autograph=False)
     def epoch(columns: Any, truth: Any, limit: Any) -> None:
@@ -138,11 +109,55 @@ def by_hand(name: str, *, jit: bool) -> Iterator[Seconds]:
 
         tf.while_loop(lambda step: step < limit, body, [tf.constant(0)], parallel_iterations=1)
 
-    epoch(columns, truth, tf.constant(1))
+    epoch(columns, truth[""], tf.constant(1))
     total.numpy()
     yield time.perf_counter() - started
     while True:
         begun = time.perf_counter()
-        epoch(columns, truth, tf.constant(steps))
+        epoch(columns, truth[""], tf.constant(task.steps))
         total.numpy()
         yield time.perf_counter() - begun
+
+
+def jax_scan(task: Task) -> Iterator[Seconds]:
+    """Train the Keras model in JAX, with `lax.scan` over the epoch and Keras' stateless Adam."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import jax
+    import keras
+
+    started = time.perf_counter()
+    model, (columns, truth) = task.model(), jax.tree.map(jax.numpy.asarray, _folded(task))
+    optimizer = keras.optimizers.Adam(0.001)
+    optimizer.build(model.trainable_variables)
+
+    def loss(weights: Any, rest: Any, inputs: Any, target: Any) -> Any:
+        output, rest = model.stateless_call(weights, rest, inputs, training=True)
+        return task.loss(target, output).mean(), rest
+
+    def step(state: Any, batch: Any) -> Any:
+        weights, rest, slots = state
+        (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(weights, rest, *batch)
+        weights, slots = optimizer.stateless_apply(slots, gradients, weights)
+        return (weights, rest, slots), value
+
+    def shuffled(order: Any, column: Any) -> Any:
+        return column.reshape(-1, *column.shape[2:])[order].reshape(column.shape)
+
+    @jax.jit
+    def epoch(state: Any, columns: Any, truth: Any, order: Any) -> Any:
+        if task.shuffle:
+            columns, truth = jax.tree.map(lambda column: shuffled(order, column), (columns, truth))
+        return jax.lax.scan(step, state, (columns, truth[""]))
+
+    state = tuple(
+        [variable.value for variable in each]
+        for each in (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
+    )
+    random, first = np.random.default_rng(1), True
+    while True:
+        begun = started if first else time.perf_counter()
+        order = random.permutation(task.samples) if task.shuffle else np.zeros(1, int)
+        state, values = epoch(state, columns, truth, order)
+        values.block_until_ready()
+        yield time.perf_counter() - begun
+        first = False

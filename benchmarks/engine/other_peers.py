@@ -1,15 +1,17 @@
-"""Peers in other frameworks, if installed: PyTorch with and without compilation, Lightning, JAX."""
+"""Peers in PyTorch, if installed: with and without compilation, and Lightning."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from engine.models import TASKS, Task
+from engine.keras_peers import EPOCHS
+from engine.models import Task
+from engine.turns import Seconds, Turns
 
 
-def torch_model(name: str) -> Any:
+def torch_model(task: Task) -> Any:
     """Return the network of a task in PyTorch, with inputs in Keras' layout."""
     import torch
     from torch import nn
@@ -42,6 +44,20 @@ def torch_model(name: str) -> Any:
         def forward(self, x: Any) -> Any:
             return self.out(self.lstm(x)[0])
 
+    class PackedLstm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            from engine.lengths import CLASSES, UNITS, WORDS
+
+            self.embedding = nn.Embedding(WORDS, UNITS, padding_idx=0)
+            self.lstm = nn.LSTM(UNITS, UNITS, batch_first=True, bidirectional=True)
+            self.out = nn.Linear(2 * UNITS, CLASSES)
+
+        def forward(self, x: Any) -> Any:
+            lengths = (x != 0).sum(1).cpu()
+            packed = nn.utils.rnn.pack_padded_sequence(self.embedding(x), lengths, True, enforce_sorted=False)
+            return self.out(self.lstm(packed)[1][0].transpose(0, 1).flatten(1))
+
     class Words(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -53,31 +69,63 @@ def torch_model(name: str) -> Any:
         def forward(self, x: Any) -> Any:
             return self.out(self.blocks(self.embedding(x)).mean(1))
 
-    if name.startswith("MLP"):
-        return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
-    if name.startswith("CNN"):
-        return nn.Sequential(
-            Nhwc(), nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1),
-            nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU(), nn.Linear(128, 10),
-        )  # fmt: skip
-    if name.startswith("ResNet"):
-        stages, inward = [], 16
-        for stage, outward in enumerate((16, 32, 64, 128)):
+    class Gpt(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.positions = nn.Embedding(2000, 192), nn.Embedding(64, 192)
+            block = nn.TransformerEncoderLayer(192, 6, 768, 0.0, "gelu", batch_first=True, norm_first=True)
+            self.blocks = nn.TransformerEncoder(block, 4, nn.LayerNorm(192), enable_nested_tensor=False)
+            self.out = nn.Linear(192, 2000)
+            self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(64))
+
+        def forward(self, x: Any) -> Any:
+            x = self.embedding(x) + self.positions.weight
+            return self.out(self.blocks(x, mask=self.mask, is_causal=True)).transpose(1, 2)
+
+    def residual(width: int) -> Any:
+        stages, inward = [], width
+        for stage in range(4):
+            outward = width << stage
             stages += [Residual(inward, outward, 2 if stage else 1), Residual(outward, outward, 1)]
             inward = outward
         return nn.Sequential(
-            Nhwc(), nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), *stages,
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10),
+            Nhwc(), nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(), *stages,
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * width, 10),
         )  # fmt: skip
-    return Lstm() if name.startswith("BiLSTM") else Words()
+
+    def photographs() -> Any:
+        stages: list[Any] = [Nhwc()]
+        for inward, outward in ((3, 16), (16, 32), (32, 64)):
+            stages += [nn.Conv2d(inward, outward, 3, padding=1, bias=False), nn.BatchNorm2d(outward), nn.ReLU()]
+            stages += [nn.MaxPool2d(2)] if outward < 64 else []
+        return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 10))
+
+    made: dict[str, Callable[[], Any]] = {
+        "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10)),
+        "table_mlp": lambda: nn.Sequential(
+            nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
+        ),
+        "cnn": lambda: nn.Sequential(
+            Nhwc(), nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU(), nn.Linear(128, 10),
+        ),
+        "resnet": lambda: residual(16),
+        "resnet18": lambda: residual(64),
+        "photographs": photographs,
+        "bilstm": Lstm,
+        "lengths": PackedLstm,
+        "transformer": Words,
+        "gpt": Gpt,
+    }  # fmt: skip
+    return made[task.torch]().to(memory_format=torch.channels_last)
 
 
-def torch_loss(name: str) -> Any:
+def torch_loss(task: Task) -> Any:
     """Return the loss of a task in PyTorch."""
     import torch
     from torch.nn import functional
 
-    if not name.startswith("BiLSTM"):
+    if task.torch != "bilstm":
         return lambda output, target: functional.cross_entropy(output, target.long())
 
     def ctc(output: Any, target: Any) -> Any:
@@ -88,118 +136,79 @@ def torch_loss(name: str) -> Any:
     return ctc
 
 
-def pytorch(name: str, *, compiled: bool) -> Iterator[float]:
-    """Train with the usual PyTorch loop."""
+def torch_device() -> str:
+    """Return the device, with the same precision of matrix products as in TensorFlow."""
+    import torch
+
+    torch.set_float32_matmul_precision("high")
+    torch.manual_seed(1)
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def pytorch(task: Task, *, compiled: bool) -> Iterator[Seconds]:
+    """Train with the usual PyTorch loop, or with everything compiled and the fused Adam."""
     import torch
 
     started = time.perf_counter()
-    task = TASKS[name]
-    torch.manual_seed(1)
-    model, loss = torch_model(name), torch_loss(name)
-    optimizer = torch.optim.Adam(model.parameters(), 0.001, eps=1e-7)
-    inputs, targets = task.data(task.samples)
-    x, y = torch.from_numpy(next(iter(inputs.values()))), torch.from_numpy(targets)
+    device = torch_device()
+    model, loss, batches = torch_model(task).to(device), torch_loss(task), task.torch_batches(device)
+    optimizer = torch.optim.Adam(model.parameters(), 0.001, eps=1e-7, fused=compiled or None)
     forward = torch.compile(model) if compiled else model
 
-    def step(first: int) -> None:
-        part = slice(first, first + task.batch_size)
+    def step(x: Any, y: Any) -> None:
         optimizer.zero_grad()
-        loss(forward(x[part]), y[part]).backward()
+        with torch.autocast(device, torch.bfloat16, enabled=task.precision == "bfloat16"):
+            value = loss(forward(x.to(device)), y.to(device))
+        value.backward()
         optimizer.step()
 
-    step(0)
+    def finish() -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    step(*next(iter(batches)))
+    finish()
     yield time.perf_counter() - started
     while True:
         begun = time.perf_counter()
-        for first in range(0, task.samples, task.batch_size):
-            step(first)
+        for x, y in batches:
+            step(x, y)
+        finish()
         yield time.perf_counter() - begun
 
 
-def lightning(name: str) -> Iterator[float]:
+def lightning(task: Task) -> Iterator[Seconds]:
     """Train with Lightning's Trainer, with all optional features disabled."""
     import logging
 
     import lightning as pl
     import torch
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    started = time.perf_counter()
-    task: Task = TASKS[name]
-    inputs, targets = task.data(task.samples)
-    x, y = torch.from_numpy(next(iter(inputs.values()))), torch.from_numpy(targets)
-    first: list[float] = []
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    turns = Turns()
+    device = torch_device()
+    batches = task.torch_batches(device)
 
     class Module(pl.LightningModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.model, self.loss = torch_model(name), torch_loss(name)
+            self.model, self.loss = torch_model(task), torch_loss(task)
 
         def training_step(self, batch: Any, index: int) -> Any:
             return self.loss(self.model(batch[0]), batch[1])
 
         def on_train_batch_end(self, *_: Any) -> None:
-            if not first:
-                first.append(time.perf_counter() - started)
+            turns.updated()
+
+        def on_train_epoch_end(self) -> None:
+            turns.epoch_ended()
 
         def configure_optimizers(self) -> Any:
             return torch.optim.Adam(self.parameters(), 0.001, eps=1e-7)
 
-    module = Module()
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=task.batch_size)
-
-    def epoch() -> None:
-        pl.Trainer(
-            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, barebones=True,
-        ).fit(module, loader)  # fmt: skip
-
-    epoch()
-    yield first[0]
-    while True:
-        begun = time.perf_counter()
-        epoch()
-        yield time.perf_counter() - begun
-
-
-def jax_scan(name: str) -> Iterator[float]:
-    """Train with `lax.scan` over the epoch and optax's Adam; MLP only."""
-    import jax
-    import optax
-    from jax import numpy as jnp
-
-    if not name.startswith("MLP"):
-        raise ImportError("implemented for the MLP only")
-    started = time.perf_counter()
-    task = TASKS[name]
-    inputs, targets = task.data(task.samples)
-    steps = task.samples // task.batch_size
-    x = jnp.asarray(inputs["image"].reshape(steps, task.batch_size, 784))
-    y = jnp.asarray(targets.reshape(steps, task.batch_size))
-    keys = jax.random.split(jax.random.key(1), 2)
-    weights = {
-        "a": jax.random.normal(keys[0], (784, 128)) * 0.05, "b": jnp.zeros(128),
-        "c": jax.random.normal(keys[1], (128, 10)) * 0.1, "d": jnp.zeros(10),
-    }  # fmt: skip
-    adam = optax.adam(0.001, eps=1e-7)
-    state = adam.init(weights)
-
-    def loss(w: Any, images: Any, labels: Any) -> Any:
-        logits = jax.nn.relu(images @ w["a"] + w["b"]) @ w["c"] + w["d"]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-    def step(carry: Any, batch: Any) -> Any:
-        w, s = carry
-        value, gradient = jax.value_and_grad(loss)(w, *batch)
-        change, s = adam.update(gradient, s, w)
-        return (optax.apply_updates(w, change), s), value
-
-    epoch = jax.jit(lambda carry, a, b: jax.lax.scan(step, carry, (a, b)))
-    carry, values = epoch((weights, state), x[:1], y[:1])
-    values.block_until_ready()
-    yield time.perf_counter() - started
-    while True:
-        begun = time.perf_counter()
-        carry, values = epoch(carry, x, y)
-        values.block_until_ready()
-        yield time.perf_counter() - begun
+    trainer = pl.Trainer(
+        max_epochs=EPOCHS, accelerator="auto", devices=1, barebones=True,
+        precision="bf16-mixed" if task.precision == "bfloat16" else "32-true",
+    )  # fmt: skip
+    yield from turns.run(lambda: trainer.fit(Module(), batches))

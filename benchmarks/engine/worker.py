@@ -1,47 +1,53 @@
-"""One peer on one task. Answers each input line with a line of JSON, the first one after its first update."""
+"""Peers of one framework on one task. Each input line is the name of a peer, whose turn it is.
+
+The answer is a line of JSON with the seconds of an epoch, the first time with the seconds to its first update, and with
+the CPU seconds of this process.
+"""
 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from engine import keras_peers, other_peers
+from engine.models import BY_HAND, FIT, JAX, TORCH, all_tasks
 
 PEERS = {
     "aip": keras_peers.aip,
-    "Model.fit": keras_peers.fit,
-    "Model.fit, 50 steps per call": partial(keras_peers.fit, steps_per_execution=50, jit_compile=False),
-    "Model.fit, XLA": partial(keras_peers.fit, jit_compile=True),
-    "by hand, graph": partial(keras_peers.by_hand, jit=False),
-    "by hand, XLA": partial(keras_peers.by_hand, jit=True),
-    "PyTorch": partial(other_peers.pytorch, compiled=False),
-    "PyTorch, compiled": partial(other_peers.pytorch, compiled=True),
-    "Lightning": other_peers.lightning,
-    "JAX scan": other_peers.jax_scan,
+    FIT[0]: partial(keras_peers.fit, many=False, jit="auto"),
+    FIT[1]: partial(keras_peers.fit, many=True, jit=False),
+    FIT[2]: partial(keras_peers.fit, many=False, jit=True),
+    FIT[3]: partial(keras_peers.fit, many=True, jit=True),
+    BY_HAND[0]: partial(keras_peers.by_hand, jit=False),
+    BY_HAND[1]: partial(keras_peers.by_hand, jit=True),
+    TORCH[0]: partial(other_peers.pytorch, compiled=False),
+    TORCH[1]: partial(other_peers.pytorch, compiled=True),
+    TORCH[2]: other_peers.lightning,
+    JAX[0]: keras_peers.jax_scan,
 }
-"""Peers by name: functions from the name of a task to a generator of seconds."""
+"""Peers by name: functions from a task to a generator of seconds."""
 
 
 def main() -> None:
     """Run until the input ends."""
-    task, peer = sys.argv[1:]
-    begun = time.perf_counter()
-    try:
-        measured = PEERS[peer](task)
-        for _ in sys.stdin:
-            seconds = next(measured)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            answer = {"seconds": seconds, "peak_mib": peak, "since_start": time.perf_counter() - begun}
-            sys.stdout.write("@" + json.dumps(answer) + "\n")
-            sys.stdout.flush()
-    except ImportError as error:
-        sys.stdout.write("@" + json.dumps({"skipped": str(error)}) + "\n")
+    task = all_tasks()[sys.argv[1]]
+    running: dict[str, Iterator[float]] = {}
+    for line in sys.stdin:
+        name, begun = line.strip(), time.process_time()
+        try:
+            if name not in running:
+                running[name] = PEERS[name](task)
+            answer: dict[str, object] = {"seconds": next(running[name])}
+            answer["cpu_seconds"] = time.process_time() - begun
+        except Exception as error:
+            answer = {"skipped": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
+        sys.stdout.write("@" + json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 
