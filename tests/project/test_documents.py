@@ -260,6 +260,7 @@ OTHERS = {
     ("scale.md", "--distribution"),
     ("scale.md", "--gpus-per-task"),
     ("callbacks.md", "--callbacks.NAME.OPTION"),
+    ("devices.md", "--cpu"),
     ("reliability.md", "--list"),
     ("reliability.md", "--only"),
     # `aip export` has the options of the given format.
