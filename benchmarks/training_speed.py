@@ -42,7 +42,7 @@ MORE = ("gpt-bfloat16",)
 """Rows on request only."""
 
 BFLOAT16 = ("resnet-bfloat16", "gpt-bfloat16")
-"""Rows that need a processor with instructions for bfloat16. Without them, a step takes 10 times as long."""
+"""Rows that need a processor with instructions for bfloat16. Without them, a step took 10 times as long in PyTorch."""
 
 LINES = "lines"
 CALAMARI_LINES, CALAMARI_EPOCHS = 208, 4
