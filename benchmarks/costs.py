@@ -214,7 +214,7 @@ def main() -> None:
     elif arguments.parts:
         parts_of_epochs(arguments.samples, arguments.epochs)
     else:
-        print(machine("tensorflow", "keras"))
+        print(machine("tensorflow", "keras"), flush=True)
         whole_command(arguments.runs)
         words = ["--parts", "--samples", str(arguments.samples), "--epochs", str(arguments.epochs)]
         subprocess.run([sys.executable, __file__, *words], check=True, env=ENVIRONMENT, stderr=subprocess.DEVNULL)

@@ -134,7 +134,7 @@ def main() -> None:
         _, part, *words = sys.argv
         {"long": long_run, "runs": several_runs, "data": lambda: data(int(words[0]))}[part]()
         return
-    print(machine("tensorflow", "keras", "numpy"))
+    print(machine("tensorflow", "keras", "numpy"), flush=True)
     for part in ("long", "runs"):
         subprocess.run([sys.executable, __file__, part], check=True, stderr=subprocess.DEVNULL)
     times = {

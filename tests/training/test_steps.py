@@ -500,7 +500,7 @@ def test_streams(make_trainer: Any, blobs_class: Any) -> None:
 
 
 def test_plan_of_values_that_are_never_logged() -> None:
-    """The plan says that a run ends before its first logged update."""
+    """The plan shows that a run ends before its first logged update."""
     steps = Steps(batches=10, accumulate_steps=1, epochs=2, log=21)
     assert describe_steps(steps) == [("steps", "logged every 21 updates (never: the run has 20 updates)")]
     assert describe_steps(attrs.evolve(steps, log=20)) == [("steps", "logged every 20 updates")]
