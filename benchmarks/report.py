@@ -43,7 +43,7 @@ BENCHMARKS = (
         "the four combinations of one or many steps per call and XLA. `compiled` is `torch.compile` with the fused "
         "Adam. `JAX` is Keras' JAX backend in a `lax.scan` over the epoch. Data is in memory, except for photographs, "
         "which each framework reads and augments in its own way. XLA and JAX are left out for convolutions, where they "
-        "are several times as slow on a CPU.",
+        "are mostly several times as slow on a CPU.",
         quick=("--quick",),
     ),
     Benchmark(
