@@ -70,6 +70,7 @@ def test_characters_that_the_encoding_lacks(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\xf6 \\u2192\n", "")
 
 
+@pytest.mark.slow
 @needs_full
 def test_training_without_any_stream(tmp_path: Path) -> None:
     """A run with its output on a full disk and without other streams finishes, with exit code 0."""

@@ -103,17 +103,21 @@ def test_two_processes_give_the_numbers_of_one(kind: str, tmp_path: Path) -> Non
 def test_a_sharded_stream_is_resumed_on_each_process(tmp_path: Path) -> None:
     """Two processes with parts of their own train as one with both, and are resumed within an epoch bit for bit."""
     (tmp_path / "shared.py").write_text(SHARDED)
-    words = (*WORDS, "--checkpoint.every_steps", "2", "--checkpoint.keep", "99", "--trainer.tune", "off")
+    words = (*WORDS, "--checkpoint.every_steps", "1", "--checkpoint.keep", "99", "--trainer.tune", "off")
     for name, launch in (("one", ()), ("two", LAUNCH)):
         aip(tmp_path, *launch, "train", "shared.py", "--trainer.output_dir", name, *words)
     assert_close(result(tmp_path / "one"), result(tmp_path / "two"))
     # As if both had been killed within the second epoch.
     shutil.copytree(tmp_path / "two", tmp_path / "killed")
     for checkpoint in (tmp_path / "killed" / "checkpoint").glob("step-*"):
-        if int(checkpoint.name[-10:]) > 8:
+        if int(checkpoint.name[-10:]) > 11:
             shutil.rmtree(checkpoint)
-    states = read_checkpoint(newest_checkpoint(tmp_path / "killed" / "checkpoint")).progress["stream"]["processes"]
-    assert [each["sample"] for each in states] == [64, 64]
+    # While one checkpoint is being written, the next one is left out.
+    newest = newest_checkpoint(tmp_path / "killed" / "checkpoint")
+    step = int(newest.name[-10:])
+    assert 6 < step < 12
+    states = read_checkpoint(newest).progress["stream"]["processes"]
+    assert [each["sample"] for each in states] == [8 * step, 8 * step]
     aip(tmp_path, *LAUNCH, "resume", "killed", "--trust", "--quiet")
     (whole, ours), (again, theirs) = result(tmp_path / "two"), result(tmp_path / "killed")
     assert whole == again

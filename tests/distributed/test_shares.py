@@ -133,7 +133,7 @@ def test_each_sample_is_processed_once(count: int, kind: str) -> None:
     assert sorted(seen) == sorted([*first.tolist(), *[int(first[10])] * missing])
 
 
-@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize("processes", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_processes_of_a_worker_make_its_part_alone(processes: int) -> None:
     """Data workers make the same part for a training worker as the worker itself."""
     parts = []

@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["SGD", "AdaBelief", *(pytest.param(each, marks=pytest.mark.slow) for each in ("Adam", "LAMB"))]
+    "optimizer", ["SGD", *(pytest.param(each, marks=pytest.mark.slow) for each in ("AdaBelief", "Adam", "LAMB"))]
 )
 def test_equals_the_large_batch(make_trainer: Any, blobs_class: Any, optimizer: str) -> None:
     """An update of 4 batches of 12 equals a batch of 48, also for the partial last group of 200 samples."""

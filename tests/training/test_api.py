@@ -392,6 +392,7 @@ def test_hashing_draws_nothing() -> None:
     assert len(samples) == SAMPLES
 
 
+@pytest.mark.slow
 def test_runs_of_several_threads_wait_for_each_other(tmp_path: Path) -> None:
     """Runs that start at the same time in several threads give the same numbers as consecutive runs."""
     alone = aip.train(Sums, FEW, tmp_path / "alone", quiet=True).history

@@ -25,6 +25,7 @@ def test_missing_gpus_are_named(fork_aip: Callable[..., Any], tmp_path: Any) -> 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_plan_shows_the_device(fork_aip: Callable[..., Any], tmp_path: Any) -> None:
     """The plan shows the device and the precision, and none of TensorFlow's notices reach stderr."""
     done = fork_aip(
@@ -36,6 +37,7 @@ def test_the_plan_shows_the_device(fork_aip: Callable[..., Any], tmp_path: Any) 
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_mirrored_from_the_command_line(fork_aip: Callable[..., Any], tmp_path: Any) -> None:
     """The tutorial learns on two halves of the CPU, and the plan shows them."""
     done = fork_aip(

@@ -52,6 +52,7 @@ def test_trap_ema_advances_on_real_optimizer_steps_only(make_trainer: Any) -> No
     assert float(trainer.engine.average.shadows[0][0, 0]) == pytest.approx(0.5 + 0.5 * w, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_trap_swapping_is_bit_exact(make_trainer: Any, noisy_class: Any) -> None:
     """The raw weights of a run with EMA do not depend on the number of validations, bit for bit."""
     weights = []
@@ -84,6 +85,7 @@ def test_best_and_export_hold_the_average(make_trainer: Any) -> None:
     assert raw != shadow
 
 
+@pytest.mark.slow
 def test_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
     """A run with EMA and averaged batch-norm statistics resumes bit-identically from a checkpoint."""
     words = ("--trainer.calc_ema", "-1", "--trainer.ema_batch_norm", "--trainer.epochs", "3", "--checkpoint.keep", "3")

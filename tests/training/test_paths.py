@@ -265,6 +265,7 @@ def test_optimizer_variables_carry_the_path_of_their_weight(make: Callable[[], A
                 assert each[index].path.startswith(f"{optimizer.name}/{weight.path}/")
 
 
+@pytest.mark.slow
 def test_each_encoder_finds_its_namesake(make_trainer: Callable[..., Any], tmp_path: Path) -> None:
     """A model built in another order loads each encoder from the encoder of the same name, from any source."""
     first = make_trainer(Twins, "--trainer.epochs", "1", output="run")
@@ -299,6 +300,7 @@ def test_each_encoder_finds_its_namesake(make_trainer: Callable[..., Any], tmp_p
     np.testing.assert_array_equal(found["encoder_a/d1/kernel"], expected["encoder_b/d1/kernel"])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_state_apart(make_trainer: Callable[..., Any], tmp_path: Path) -> None:
     """Weights, moments, averages and partial gradients are restored by name in a model built in another order."""
     words = ("--trainer.epochs", "1", "--trainer.accumulate_steps", "2", "--trainer.calc_ema", "0.5")

@@ -279,6 +279,7 @@ def test_loss_values_receive_the_inputs_of_build(make_trainer: Any, tmp_path: Pa
     assert voted.values["loss"] == pytest.approx(last["val_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_loss_values_out_of_fold(tmp_path: Path) -> None:
     """`loss_values` of a fold receives the inputs of its own preprocessing, out of fold as in training."""
     params = {"trainer": {"epochs": 1, "folds": 2, "tune": "off", "skip_sanity_check": True, "export_best": False}}

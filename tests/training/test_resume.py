@@ -265,6 +265,7 @@ def test_allowed_changes(make_trainer: Any, interrupted: Any, words: tuple[str, 
     assert (result.status, result.epochs) == ("finished", 2)
 
 
+@pytest.mark.slow
 def test_other_groups_between_epochs(make_trainer: Any, noisy_class: Any) -> None:
     """Between epochs, the number of batches in a group can change, also to and from one."""
     first = make_trainer(noisy_class, "--trainer.epochs", "1", output="first", exports=False)

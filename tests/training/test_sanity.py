@@ -132,6 +132,7 @@ def test_a_model_that_cannot_be_exported_is_found(make_trainer: Any, refused: An
         make_trainer(Odd, output="out")
 
 
+@pytest.mark.slow
 def test_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
     """A run with the check is bit-identical to one without."""
     ends = []

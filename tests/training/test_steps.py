@@ -374,9 +374,10 @@ RESUMED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "validation"),
-    [(20, True), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((20, False), (17, False)))],
+    [(20, True), (20, False), (17, False)],
 )
 def test_resume(noisy_class: Any, tmp_path: Path, step: int, validation: bool) -> None:
     """A run stopped within an epoch, before or during a validation, resumes to the same bits, values and points."""

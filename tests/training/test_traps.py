@@ -63,6 +63,7 @@ def test_trap_a_boolean_of_maybe_is_false(refused: Any) -> None:
         resolved("--trainer.force_eager", "maybe")
 
 
+@pytest.mark.slow
 def test_trap_without_an_output_folder_nothing_is_saved(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     """A run without an output folder creates a new one, and a second run creates another."""
     for _ in range(2):
