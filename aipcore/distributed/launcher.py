@@ -174,6 +174,31 @@ class LocalWorker(subprocess.Popen[str]):
             os.killpg(self.pid, signal.SIGKILL)
 
 
+def start_worker(
+    words: Sequence[str], environment: Mapping[str, str], *, folder: str | None = None, terminal: bool = False
+) -> LocalWorker:
+    """Start a worker, which ends with this process.
+
+    Args:
+        words: its command line, after `aip`.
+        environment: its additional environment variables.
+        folder: its working folder; None for that of this process.
+        terminal: True if it shares the input and the output of this process.
+    """
+    return LocalWorker(
+        [sys.executable, "-c", CHILD, str(os.getpid()), *words],
+        stdin=None if terminal else subprocess.DEVNULL,
+        stdout=None if terminal else subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, **environment},
+        text=True,
+        errors="replace",
+        # Ctrl-C reaches only the launcher, which forwards it.
+        start_new_session=True,
+    )
+
+
 class LocalHosts:
     """This machine."""
 
@@ -187,19 +212,8 @@ class LocalHosts:
 
     def start(self, index: int, words: Sequence[str], environment: Mapping[str, str]) -> WorkerProcess:
         """Start a worker."""
-        chief = index == 0
-        return LocalWorker(
-            [sys.executable, "-c", CHILD, str(os.getpid()), *words],
-            # The chief uses the terminal directly, for its progress bar. Its errors are relayed, to drop duplicates.
-            stdin=None if chief else subprocess.DEVNULL,
-            stdout=None if chief else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **self._shares[index], **environment},
-            text=True,
-            errors="replace",
-            # Ctrl-C reaches only this process, which forwards it.
-            start_new_session=True,
-        )
+        # The chief uses the terminal directly, for its progress bar. Its errors are relayed, to drop duplicates.
+        return start_worker(words, {**self._shares[index], **environment}, terminal=index == 0)
 
     def release(self) -> None:
         """Do nothing."""

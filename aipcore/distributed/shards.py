@@ -30,9 +30,11 @@ class WeightShards:
         self._distribution = distribution
         count = distribution.processes.count if distribution.shards_optimizer else 1
         parts: list[list[int]] = [[] for _ in range(count)]
-        sizes = [element_count(weight) for weight in weights]
+        sizes, totals = [element_count(weight) for weight in weights], [0] * count
         for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
-            min(parts, key=lambda part: sum(sizes[each] for each in part)).append(place)
+            smallest = totals.index(min(totals))
+            parts[smallest].append(place)
+            totals[smallest] += sizes[place]
         self._parts = [[weights[place] for place in sorted(part)] for part in parts]
         self._own = distribution.processes.index if count > 1 else 0
         self.own(weights)

@@ -20,7 +20,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from aipcore.distributed.cluster import split_address
-from aipcore.distributed.launcher import CHILD, ERROR, USAGE
+from aipcore.distributed.launcher import ERROR, USAGE, start_worker
 from aipcore.errors import TrainingError, UsageError, sentence
 from aipcore.params.names import count
 
@@ -64,17 +64,7 @@ class Node:
             return
         if self._reserved is not None:
             self._reserved.close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(os.getpid()), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=folder,
-            env={**os.environ, **environment},
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        self._process = start_worker(words, environment, folder=folder)
         items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(self._process, items), daemon=True).start()
         item = items.get()
